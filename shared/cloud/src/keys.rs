@@ -1,0 +1,83 @@
+//! The stack's own keys: one that makes lead ids, some that sign links.
+
+use aws_sdk_ssm::Client;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use domain::{email_address::EmailAddress, id::Id, mac::hmac_sha256};
+use serde::{Deserialize, Serialize};
+
+use crate::{CallError, Cloud, StartError};
+
+/// The keys, as the SSM parameter holds them (JSON, keys in hexadecimal, at least 32 bytes).
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Makes lead ids from addresses. It must never change: all rows hang on it.
+    id_key: String,
+    /// Sign links; the first one signs, all of them verify, so that keys can be rotated.
+    link_keys: Vec<LinkKey>,
+}
+
+/// A key that signs links.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkKey {
+    /// Its name in the links.
+    pub id: String,
+    /// In hexadecimal.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
+
+impl Keys {
+    /// Makes keys of 32 random bytes each.
+    pub fn generate(id_key: [u8; 32], link_key: [u8; 32]) -> Self {
+        let link_keys = vec![LinkKey { id: "k1".to_owned(), key: HEXLOWER_PERMISSIVE.encode(&link_key) }];
+        Self { id_key: HEXLOWER_PERMISSIVE.encode(&id_key), link_keys }
+    }
+
+    /// Reads the parameter that `KEYS_PARAMETER` names.
+    ///
+    /// # Errors
+    /// [`StartError`] if it can't be read or is not as expected.
+    pub async fn load(cloud: &Cloud) -> Result<Self, StartError> {
+        let name = cloud.env.get("KEYS_PARAMETER")?;
+        let text = parameter(cloud, &name).await?;
+        let keys: Self = serde_json::from_str(&text)
+            .map_err(|error| StartError::Parameter { name: name.clone(), reason: error.to_string() })?;
+        let all = keys.link_keys.iter().map(|key| &key.key).chain([&keys.id_key]);
+        let long_enough = |key: &String| HEXLOWER_PERMISSIVE.decode(key.as_bytes()).is_ok_and(|key| key.len() >= 32);
+        if keys.link_keys.is_empty() || !all.into_iter().all(long_enough) {
+            let reason = "needs id_key and at least one of link_keys, each of 64 hexadecimal digits or more".to_owned();
+            return Err(StartError::Parameter { name, reason });
+        }
+        Ok(keys)
+    }
+
+    /// The id of the person with this address: a keyed hash, so that nobody who sees an id can
+    /// try addresses against it.
+    pub fn lead_id(&self, email: &EmailAddress) -> Id {
+        let key = HEXLOWER_PERMISSIVE.decode(self.id_key.as_bytes()).unwrap_or_default();
+        Id::from_bytes("l", &hmac_sha256(&key, email.identity().as_bytes()))
+    }
+
+    /// The keys that sign links, the current one first.
+    pub fn link_keys(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
+        self.link_keys.iter().map(|key| (key.id.as_str(), HEXLOWER_PERMISSIVE.decode(key.key.as_bytes()).unwrap_or_default()))
+    }
+}
+
+/// A SecureString's value.
+///
+/// # Errors
+/// [`StartError`] if it does not exist or can't be read.
+pub async fn parameter(cloud: &Cloud, name: &str) -> Result<String, StartError> {
+    let answer = Client::new(&cloud.sdk).get_parameter().name(name).with_decryption(true).send().await;
+    let answer = answer.map_err(|error| CallError::new("reading an SSM parameter", error))?;
+    let value = answer.parameter.and_then(|parameter| parameter.value);
+    value.ok_or_else(|| StartError::Parameter { name: name.to_owned(), reason: "is empty".to_owned() })
+}

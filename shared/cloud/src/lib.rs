@@ -1,0 +1,143 @@
+//! The AWS side of every function: tables, mail, queues, timers, bus and keys, through the
+//! official SDK clients. What is on the other side of them (AWS, or the local cloud) is of no
+//! concern here.
+
+pub mod bus;
+pub mod keys;
+pub mod mailer;
+pub mod queues;
+pub mod tables;
+pub mod timers;
+pub mod transaction;
+
+use std::{collections::BTreeMap, error::Error};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
+use aws_smithy_http_client::{
+    Connector,
+    tls::{self, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
+use aws_smithy_types::error::display::DisplayErrorContext;
+use chrono::{DateTime, Utc};
+
+/// What a function starts with: AWS, its environment, and a way to third parties.
+#[derive(Debug, Clone)]
+pub struct Cloud {
+    /// Configuration of the SDK's clients.
+    pub sdk: SdkConfig,
+    /// The function's environment.
+    pub env: Env,
+    /// Plain HTTPS to third parties, over the connector that the SDK's clients use.
+    pub http: SharedHttpConnector,
+}
+
+impl Cloud {
+    /// The cloud of a running Lambda: region, credentials and an optional endpoint from the
+    /// environment that Lambda sets. Nothing is read from files: a cold start has no time for it.
+    ///
+    /// # Errors
+    /// [`StartError`] if `AWS_REGION` is missing.
+    pub fn from_lambda() -> Result<Self, StartError> {
+        let env = Env::from_process();
+        let connector = SharedHttpConnector::new(
+            Connector::builder().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build(),
+        );
+        let shared = connector.clone();
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(env.get("AWS_REGION")?))
+            .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+            .http_client(http_client_fn(move |_, _| shared.clone()))
+            .sleep_impl(TokioSleep::new())
+            .time_source(SystemTimeSource::new());
+        let sdk = match env.get("AWS_ENDPOINT_URL") {
+            Ok(url) => sdk.endpoint_url(url),
+            Err(_) => sdk,
+        };
+        Ok(Self { sdk: sdk.build(), env, http: connector })
+    }
+
+    /// The time: the wall clock in a Lambda, the local cloud's own clock on one machine.
+    pub fn now(&self) -> DateTime<Utc> {
+        let source = self.sdk.time_source().unwrap_or_default();
+        DateTime::<Utc>::from(source.now())
+    }
+}
+
+/// A function's environment variables.
+#[derive(Debug, Clone, Default)]
+pub struct Env(BTreeMap<String, String>);
+
+impl Env {
+    /// Of this process.
+    pub fn from_process() -> Self {
+        Self(std::env::vars().collect())
+    }
+
+    /// Of a function that runs inside another process.
+    pub fn from_map(variables: BTreeMap<String, String>) -> Self {
+        Self(variables)
+    }
+
+    /// The value of a variable.
+    ///
+    /// # Errors
+    /// [`StartError::MissingVariable`] if it is not set, or empty.
+    pub fn get(&self, name: &'static str) -> Result<String, StartError> {
+        self.0.get(name).filter(|value| !value.is_empty()).cloned().ok_or(StartError::MissingVariable(name))
+    }
+}
+
+/// Why a function can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The template gives each function the variables that it needs.
+    #[error("environment variable {0} is missing")]
+    MissingVariable(&'static str),
+    /// A parameter of the stack is not as `michi keygen` writes it.
+    #[error("SSM parameter {name}: {reason}")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// What is wrong, without its content.
+        reason: String,
+    },
+    /// The funnel in the zip is broken.
+    #[error("the funnel can't be used: {0}")]
+    Funnel(String),
+    /// AWS could not be reached.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// A call to AWS that failed for a reason that the caller can do nothing about but try again.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {reason}")]
+pub struct CallError {
+    /// What was being done to what.
+    pub doing: &'static str,
+    /// What AWS, or the way to it, said.
+    pub reason: String,
+}
+
+impl CallError {
+    /// Wraps an SDK error with all of its causes.
+    pub fn new(doing: &'static str, error: impl Error) -> Self {
+        Self { doing, reason: DisplayErrorContext(error).to_string() }
+    }
+}
+
+/// Sends what the functions log to standard output as JSON, one line each: CloudWatch's form.
+pub fn log_to_stdout() {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_max_level(tracing::Level::INFO)
+        // CloudWatch stamps the lines.
+        .without_time()
+        .init();
+}

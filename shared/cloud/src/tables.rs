@@ -1,0 +1,465 @@
+//! The tables: key look-ups, bounded queries and conditional writes. Never a scan.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{AttributeValue, KeysAndAttributes},
+};
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::{
+    consultation::{Consultation, Slot},
+    customer::Customer,
+    engagement::{Engagement, MailClass},
+    event::Event,
+    id::Id,
+    kpi::KpiDaily,
+    lead::{Lead, Mailing},
+    limits::{EVENT_SHARDS, SLOTS_PER_REQUEST},
+    sequence::Enrolment,
+    time::iso,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    CallError, Cloud,
+    transaction::{Commit, Condition, Item, Transaction, to_item},
+};
+
+/// The tables by their names in the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    Leads,
+    EmailEngagement,
+    Consultations,
+    Customers,
+    KpiDaily,
+    Events,
+    Enrolments,
+}
+
+impl Table {
+    fn base_name(self) -> &'static str {
+        match self {
+            Self::Leads => "Leads",
+            Self::EmailEngagement => "Email_Engagement",
+            Self::Consultations => "Consultations",
+            Self::Customers => "Customers",
+            Self::KpiDaily => "KPI_Daily",
+            Self::Events => "Events",
+            Self::Enrolments => "Enrolments",
+        }
+    }
+
+    /// Its partition key.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Leads | Self::EmailEngagement | Self::Enrolments => "lead_id",
+            Self::Consultations => "consultation_id",
+            Self::Customers => "customer_id",
+            Self::KpiDaily => "month",
+            Self::Events => "day_shard",
+        }
+    }
+}
+
+/// A client of the stack's tables. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    client: Client,
+    prefix: String,
+}
+
+/// The row of an event: its partition, and the timeline index for the kinds that stand there.
+#[derive(Serialize)]
+struct EventRow<'a> {
+    day_shard: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline_lead_id: Option<&'a Id>,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+/// The row that claims a slot.
+#[derive(Serialize)]
+struct SlotRow<'a> {
+    consultation_id: String,
+    claimed_by: &'a Id,
+}
+
+/// What came of claiming a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// Ours: send now.
+    Yes,
+    /// The person may not be written to.
+    NotAllowed,
+    /// Somebody else claimed it in between.
+    Taken,
+}
+
+impl Tables {
+    /// The stack's tables; `TABLE_PREFIX` may be empty.
+    pub fn new(cloud: &Cloud) -> Self {
+        Self { client: Client::new(&cloud.sdk), prefix: cloud.env.get("TABLE_PREFIX").unwrap_or_default() }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn name(&self, table: Table) -> String {
+        format!("{}{}", self.prefix, table.base_name())
+    }
+
+    /// Starts a transaction.
+    pub fn transaction(&self) -> Transaction<'_> {
+        Transaction::new(self)
+    }
+
+    /// A lead, as it is at this moment.
+    ///
+    /// # Errors
+    /// [`CallError`], as for every method here.
+    pub async fn lead(&self, lead_id: &Id) -> Result<Option<Lead>, CallError> {
+        self.get(Table::Leads, &[("lead_id", lead_id.as_str())], "reading a lead").await
+    }
+
+    /// A consultation.
+    pub async fn consultation(&self, consultation_id: &Id) -> Result<Option<Consultation>, CallError> {
+        self.get(Table::Consultations, &[("consultation_id", consultation_id.as_str())], "reading a consultation").await
+    }
+
+    /// A customer.
+    pub async fn customer(&self, customer_id: &Id) -> Result<Option<Customer>, CallError> {
+        self.get(Table::Customers, &[("customer_id", customer_id.as_str())], "reading a customer").await
+    }
+
+    /// An enrolment.
+    pub async fn enrolment(&self, lead_id: &Id, enrolment_id: &str) -> Result<Option<Enrolment>, CallError> {
+        let key = [("lead_id", lead_id.as_str()), ("enrolment_id", enrolment_id)];
+        self.get(Table::Enrolments, &key, "reading an enrolment").await
+    }
+
+    /// The ledger's row of a send.
+    pub async fn engagement(&self, lead_id: &Id, engagement_id: &str) -> Result<Option<Engagement>, CallError> {
+        let key = [("lead_id", lead_id.as_str()), ("engagement_id", engagement_id)];
+        self.get(Table::EmailEngagement, &key, "reading the send ledger").await
+    }
+
+    /// A day's figures.
+    pub async fn kpi_daily(&self, date: NaiveDate) -> Result<Option<KpiDaily>, CallError> {
+        let (month, date) = (date.format("%Y-%m").to_string(), date.to_string());
+        self.get(Table::KpiDaily, &[("month", &month), ("date", &date)], "reading a day's figures").await
+    }
+
+    /// A month's figures, day by day.
+    pub async fn kpi_month(&self, month: &str) -> Result<Vec<KpiDaily>, CallError> {
+        self.query(Table::KpiDaily, None, ("month", month), "reading a month's figures").await
+    }
+
+    /// All that happened to a person, in order of time, but for mail (which the ledger tells).
+    pub async fn timeline(&self, lead_id: &Id) -> Result<Vec<Event>, CallError> {
+        self.query(Table::Events, Some("timeline"), ("timeline_lead_id", lead_id.as_str()), "reading a timeline").await
+    }
+
+    /// All of a person's mails.
+    pub async fn engagements(&self, lead_id: &Id) -> Result<Vec<Engagement>, CallError> {
+        self.query(Table::EmailEngagement, None, ("lead_id", lead_id.as_str()), "reading the send ledger").await
+    }
+
+    /// All of a person's enrolments.
+    pub async fn enrolments(&self, lead_id: &Id) -> Result<Vec<Enrolment>, CallError> {
+        self.query(Table::Enrolments, None, ("lead_id", lead_id.as_str()), "reading enrolments").await
+    }
+
+    /// All of a person's consultations.
+    pub async fn consultations(&self, lead_id: &Id) -> Result<Vec<Consultation>, CallError> {
+        self.query(Table::Consultations, Some("by_lead"), ("lead_id", lead_id.as_str()), "reading consultations").await
+    }
+
+    /// What a person bought.
+    pub async fn customers(&self, lead_id: &Id) -> Result<Vec<Customer>, CallError> {
+        self.query(Table::Customers, Some("by_lead"), ("lead_id", lead_id.as_str()), "reading customers").await
+    }
+
+    /// One page of a day's events in one of its shards (0 to [`EVENT_SHARDS`] − 1), and where the
+    /// next page starts.
+    pub async fn events_page(&self, day: NaiveDate, shard: u8, start: Option<Item>) -> Result<(Vec<Event>, Option<Item>), CallError> {
+        let doing = "reading a day's events";
+        let answer = self
+            .client
+            .query()
+            .table_name(self.name(Table::Events))
+            .key_condition_expression("day_shard = :k")
+            .expression_attribute_values(":k", AttributeValue::S(format!("{day}#{shard}")))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(|error| CallError::new(doing, error))?;
+        Ok((rows(answer.items.unwrap_or_default(), doing)?, answer.last_evaluated_key))
+    }
+
+    /// Which of these slots are taken. One read for each, in batches.
+    pub async fn taken(&self, slots: &[Slot]) -> Result<Vec<Slot>, CallError> {
+        let doing = "reading taken slots";
+        let mut taken = vec![];
+        for batch in slots.chunks(SLOTS_PER_REQUEST) {
+            let keys = batch.iter().map(|slot| HashMap::from([("consultation_id".to_owned(), AttributeValue::S(slot.claim_id()))]));
+            let request = KeysAndAttributes::builder().set_keys(Some(keys.collect())).projection_expression("consultation_id");
+            let mut open = HashMap::from([(self.name(Table::Consultations), request.build().map_err(|error| CallError::new(doing, error))?)]);
+            while !open.is_empty() {
+                let answer = self.client.batch_get_item().set_request_items(Some(open)).send().await;
+                let answer = answer.map_err(|error| CallError::new(doing, error))?;
+                let found: Vec<Item> = answer.responses.unwrap_or_default().into_values().flatten().collect();
+                let found: Vec<&String> = found.iter().filter_map(|item| item.get("consultation_id")?.as_s().ok()).collect();
+                taken.extend(batch.iter().filter(|slot| found.contains(&&slot.claim_id())).cloned());
+                open = answer.unprocessed_keys.unwrap_or_default();
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Writes an event. `false` when it was there already: the same fact, told again.
+    pub async fn add_event(&self, event: &Event) -> Result<bool, CallError> {
+        self.put(Table::Events, event_item(event)?, &Condition::Absent, "writing an event").await
+    }
+
+    /// Writes a day's figures, over earlier ones.
+    pub async fn put_kpi_daily(&self, row: &KpiDaily) -> Result<(), CallError> {
+        let request = self.client.put_item().table_name(self.name(Table::KpiDaily)).set_item(Some(to_item(row)?));
+        request.send().await.map(|_| ()).map_err(|error| CallError::new("writing a day's figures", error))
+    }
+
+    /// Enrols a person, or starts an earlier enrolment of an older generation afresh if `again`.
+    /// `false` when this enrolment is there already.
+    pub async fn enrol(&self, enrolment: &Enrolment, again: bool) -> Result<bool, CallError> {
+        let request = self.client.put_item().table_name(self.name(Table::Enrolments)).set_item(Some(to_item(enrolment)?));
+        let request = match again {
+            false => request.condition_expression("attribute_not_exists(lead_id)"),
+            true => request
+                .condition_expression("attribute_not_exists(lead_id) OR generation < :g")
+                .expression_attribute_values(":g", AttributeValue::N(enrolment.generation.to_string())),
+        };
+        unless_refused(request.send().await.map_err(|error| error.into_service_error()), "enrolling", |error| error.is_conditional_check_failed_exception())
+    }
+
+    /// Replaces an enrolment that still stands at the step where it was read. `false` when it
+    /// has moved on meanwhile.
+    pub async fn move_enrolment(&self, before: &Enrolment, after: &Enrolment) -> Result<bool, CallError> {
+        let step = before.step.as_ref().map(ToString::to_string).unwrap_or_default();
+        let request = self
+            .client
+            .put_item()
+            .table_name(self.name(Table::Enrolments))
+            .set_item(Some(to_item(after)?))
+            .condition_expression("generation = :g AND step = :s")
+            .expression_attribute_values(":g", AttributeValue::N(before.generation.to_string()))
+            .expression_attribute_values(":s", AttributeValue::S(step));
+        unless_refused(request.send().await.map_err(|error| error.into_service_error()), "moving an enrolment", |error| error.is_conditional_check_failed_exception())
+    }
+
+    /// Claims a send: writes the ledger's row and makes sure, in the same transaction, that the
+    /// person may be written to.
+    pub async fn claim(&self, row: &Engagement) -> Result<Claimed, CallError> {
+        let unclaimed = match row.attempt {
+            1 => Condition::Absent,
+            attempt => Condition::Equals("attempt", AttributeValue::N((attempt - 1).to_string())),
+        };
+        let mailing = |mailing: Mailing| AttributeValue::S(mailing.as_str().to_owned());
+        let allowed = match row.class {
+            MailClass::Marketing => Condition::Equals("mailing", mailing(Mailing::Subscribed)),
+            MailClass::Transactional => Condition::Differs("mailing", mailing(Mailing::Suppressed)),
+        };
+        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed)?.check(Table::Leads, row.lead_id.as_str(), &allowed);
+        Ok(match transaction.commit("claiming a send").await? {
+            Commit::Done => Claimed::Yes,
+            Commit::Refused(parts) if parts.contains(&1) => Claimed::NotAllowed,
+            Commit::Refused(_) => Claimed::Taken,
+        })
+    }
+
+    /// Writes into the ledger that a mail was not sent, and why, if nothing is there yet.
+    pub async fn skip_send(&self, row: &Engagement) -> Result<bool, CallError> {
+        self.put(Table::EmailEngagement, to_item(row)?, &Condition::Absent, "writing the send ledger").await
+    }
+
+    /// Changes the ledger's row of a send: sets the attributes, on a condition over `state` (or
+    /// only that the row exists). `false` when the condition does not hold.
+    pub async fn note(&self, lead_id: &Id, engagement_id: &str, note: &Note) -> Result<bool, CallError> {
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(self.name(Table::EmailEngagement))
+            .key("lead_id", AttributeValue::S(lead_id.to_string()))
+            .key("engagement_id", AttributeValue::S(engagement_id.to_owned()));
+        let mut sets = vec![];
+        for (at, (attribute, value, once)) in note.set.iter().enumerate() {
+            sets.push(match once {
+                true => format!("#a{at} = if_not_exists(#a{at}, :a{at})"),
+                false => format!("#a{at} = :a{at}"),
+            });
+            request = request.expression_attribute_names(format!("#a{at}"), *attribute).expression_attribute_values(format!(":a{at}"), value.clone());
+        }
+        let mut condition = "attribute_exists(lead_id)".to_owned();
+        if !note.only_in_state.is_empty() {
+            let states: Vec<String> = (0..note.only_in_state.len()).map(|at| format!(":s{at}")).collect();
+            condition = format!("{condition} AND #state IN ({})", states.join(", "));
+            request = request.expression_attribute_names("#state", "state");
+            for (name, state) in states.into_iter().zip(&note.only_in_state) {
+                request = request.expression_attribute_values(name, AttributeValue::S((*state).to_owned()));
+            }
+        }
+        let request = request.update_expression(format!("SET {}", sets.join(", "))).condition_expression(condition);
+        unless_refused(request.send().await.map_err(|error| error.into_service_error()), "writing the send ledger", |error| error.is_conditional_check_failed_exception())
+    }
+
+    /// Takes a claim back, when SES said that it did not take the mail.
+    pub async fn release(&self, row: &Engagement) -> Result<bool, CallError> {
+        let request = self
+            .client
+            .delete_item()
+            .table_name(self.name(Table::EmailEngagement))
+            .key("lead_id", AttributeValue::S(row.lead_id.to_string()))
+            .key("engagement_id", AttributeValue::S(row.engagement_id.clone()))
+            .condition_expression("#s = :claimed AND attempt = :n")
+            .expression_attribute_names("#s", "state")
+            .expression_attribute_values(":claimed", AttributeValue::S("claimed".to_owned()))
+            .expression_attribute_values(":n", AttributeValue::N(row.attempt.to_string()));
+        unless_refused(request.send().await.map_err(|error| error.into_service_error()), "releasing a claim", |error| error.is_conditional_check_failed_exception())
+    }
+
+    async fn put(&self, table: Table, item: Item, condition: &Condition, doing: &'static str) -> Result<bool, CallError> {
+        debug_assert!(matches!(condition, Condition::Absent), "single puts are for new rows");
+        let request = self
+            .client
+            .put_item()
+            .table_name(self.name(table))
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#k)")
+            .expression_attribute_names("#k", table.key());
+        unless_refused(request.send().await.map_err(|error| error.into_service_error()), doing, |error| error.is_conditional_check_failed_exception())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, table: Table, key: &[(&str, &str)], doing: &'static str) -> Result<Option<T>, CallError> {
+        let key = key.iter().map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned()))).collect();
+        let request = self.client.get_item().table_name(self.name(table)).set_key(Some(key)).consistent_read(true);
+        let answer = request.send().await.map_err(|error| CallError::new(doing, error))?;
+        answer.item.map(|item| row(item, doing)).transpose()
+    }
+
+    async fn query<T: DeserializeOwned>(&self, table: Table, index: Option<&str>, key: (&str, &str), doing: &'static str) -> Result<Vec<T>, CallError> {
+        let mut found = vec![];
+        let mut start = None;
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(self.name(table))
+                .set_index_name(index.map(str::to_owned))
+                .key_condition_expression("#k = :k")
+                .expression_attribute_names("#k", key.0)
+                .expression_attribute_values(":k", AttributeValue::S(key.1.to_owned()))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| CallError::new(doing, error))?;
+            found.extend(rows(answer.items.unwrap_or_default(), doing)?);
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// Adds an event, on condition that it is new.
+    ///
+    /// # Errors
+    /// [`CallError`] if the row can't be put into DynamoDB's form.
+    pub fn event(self, event: &Event) -> Result<Self, CallError> {
+        Ok(self.put_item(Table::Events, event_item(event)?, &Condition::Absent))
+    }
+
+    /// Claims a slot for a consultation.
+    ///
+    /// # Errors
+    /// [`CallError`] if the row can't be put into DynamoDB's form.
+    pub fn claim_slot(self, slot: &Slot, consultation_id: &Id) -> Result<Self, CallError> {
+        let row = SlotRow { consultation_id: slot.claim_id(), claimed_by: consultation_id };
+        self.put(Table::Consultations, &row, &Condition::Absent)
+    }
+
+    /// Gives a slot back, if it is this consultation's.
+    pub fn free_slot(self, slot: &Slot, consultation_id: &Id) -> Self {
+        let mine = Condition::Equals("claimed_by", AttributeValue::S(consultation_id.to_string()));
+        self.delete(Table::Consultations, &slot.claim_id(), &mine)
+    }
+}
+
+/// Changes to the ledger's row of a send.
+#[derive(Debug, Clone, Default)]
+pub struct Note {
+    set: Vec<(&'static str, AttributeValue, bool)>,
+    only_in_state: Vec<&'static str>,
+}
+
+impl Note {
+    /// Sets a text.
+    pub fn text(mut self, attribute: &'static str, value: &str) -> Self {
+        self.set.push((attribute, AttributeValue::S(value.to_owned()), false));
+        self
+    }
+
+    /// Sets a text unless there already is one.
+    pub fn text_once(mut self, attribute: &'static str, value: &str) -> Self {
+        self.set.push((attribute, AttributeValue::S(value.to_owned()), true));
+        self
+    }
+
+    /// Sets a time unless there already is one.
+    pub fn at_once(mut self, attribute: &'static str, at: DateTime<Utc>) -> Self {
+        self.set.push((attribute, AttributeValue::S(iso(at)), true));
+        self
+    }
+
+    /// Sets a flag.
+    pub fn flag(mut self, attribute: &'static str) -> Self {
+        self.set.push((attribute, AttributeValue::Bool(true), false));
+        self
+    }
+
+    /// Only if the row's `state` is one of these.
+    pub fn only_in(mut self, states: &[&'static str]) -> Self {
+        self.only_in_state = states.to_vec();
+        self
+    }
+}
+
+fn event_item(event: &Event) -> Result<Item, CallError> {
+    let timeline_lead_id = event.lead_id.as_ref().filter(|_| event.fact.kind().on_timeline());
+    to_item(&EventRow { day_shard: day_shard(event), timeline_lead_id, event })
+}
+
+fn day_shard(event: &Event) -> String {
+    // Any even spread will do, as long as the same event always falls into the same shard.
+    let sum = event.event_id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    format!("{}#{}", event.day, sum % u32::from(EVENT_SHARDS))
+}
+
+fn rows<T: DeserializeOwned>(items: Vec<Item>, doing: &'static str) -> Result<Vec<T>, CallError> {
+    items.into_iter().map(|item| row(item, doing)).collect()
+}
+
+fn row<T: DeserializeOwned>(item: Item, doing: &'static str) -> Result<T, CallError> {
+    serde_dynamo::from_item(item).map_err(|error| CallError { doing, reason: format!("a row can't be read: {error}") })
+}
+
+fn unless_refused<T, E: std::error::Error>(answer: Result<T, E>, doing: &'static str, refused: impl Fn(&E) -> bool) -> Result<bool, CallError> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(error) if refused(&error) => Ok(false),
+        Err(error) => Err(CallError::new(doing, error)),
+    }
+}

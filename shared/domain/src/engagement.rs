@@ -1,0 +1,154 @@
+//! The send ledger: one row a person and mail, from the claim to the last click.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{id::Id, limits::CLAIM_SETTLES_SECONDS, time};
+
+/// What a mail is for: decides who may get it and which queue it waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailClass {
+    /// Needs consent, carries an unsubscribe link, never sent again after a doubt.
+    Marketing,
+    /// What the person herself asked for: confirmations, reminders, receipts.
+    Transactional,
+}
+
+/// One row of Email_Engagement (seed 000, C8.2, database 2, and the ledger).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Engagement {
+    pub lead_id: Id,
+    /// Enrolment, generation and step: the same step of the same person is the same row.
+    pub engagement_id: String,
+    /// Sequence and step, `nurture/day-1`: what figures are grouped by.
+    pub email_campaign_id: String,
+    pub class: MailClass,
+    pub state: EngagementState,
+    /// How often sending was tried.
+    pub attempt: u8,
+    #[serde(with = "time::stored")]
+    pub claimed_at: DateTime<Utc>,
+    #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
+    pub sent_date: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Why it was not sent, or came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<DateTime<Utc>>,
+    /// Opened by a person.
+    pub opened: bool,
+    #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<DateTime<Utc>>,
+    /// Fetched by a machine (a mail client's proxy, a virus scanner).
+    #[serde(default)]
+    pub machine_opened: bool,
+    pub clicked: bool,
+    #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
+    pub clicked_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub click_url: Option<String>,
+}
+
+/// How far a send got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngagementState {
+    /// About to be handed to SES.
+    Claimed,
+    /// SES took it.
+    Sent,
+    /// SES may or may not have taken it: the answer was lost.
+    Unknown,
+    /// Not sent, and won't be; `reason` says why.
+    Skipped,
+    /// It came back for good or was called spam.
+    Bounced,
+    Complained,
+}
+
+/// What the ledger says about sending now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Claim this attempt, then send.
+    Send { attempt: u8 },
+    /// Nothing to send any more; go on with the sequence.
+    Settled,
+    /// Another copy of the work may be sending at this very moment: look again later.
+    InFlight,
+    /// An earlier try claimed and never settled. SES has no idempotency token, so it can't be
+    /// asked; it is marked `unknown` and not sent again.
+    GiveUp,
+}
+
+/// Decides from the ledger's row whether to send. A marketing mail is tried once; a transactional
+/// one, which the person waits for, once more after an unknown outcome.
+pub fn claim(row: Option<&Engagement>, class: MailClass, now: DateTime<Utc>) -> Claim {
+    let Some(row) = row else { return Claim::Send { attempt: 1 } };
+    let fresh = now < row.claimed_at + TimeDelta::seconds(CLAIM_SETTLES_SECONDS);
+    match (row.state, class, row.attempt) {
+        (EngagementState::Claimed, _, _) if fresh => Claim::InFlight,
+        (EngagementState::Claimed | EngagementState::Unknown, MailClass::Transactional, 1) => Claim::Send { attempt: 2 },
+        (EngagementState::Claimed, _, _) => Claim::GiveUp,
+        (EngagementState::Sent | EngagementState::Unknown | EngagementState::Skipped | EngagementState::Bounced | EngagementState::Complained, _, _) => Claim::Settled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(state: EngagementState, attempt: u8) -> Engagement {
+        Engagement {
+            lead_id: Id::parse("l-1").unwrap(),
+            engagement_id: "nurture_1_day-1".into(),
+            email_campaign_id: "nurture/day-1".into(),
+            class: MailClass::Marketing,
+            state,
+            attempt,
+            claimed_at: "2026-11-22T00:00:00Z".parse().unwrap(),
+            sent_date: None,
+            message_id: None,
+            reason: None,
+            delivered_at: None,
+            opened: false,
+            opened_at: None,
+            machine_opened: false,
+            clicked: false,
+            clicked_at: None,
+            click_url: None,
+        }
+    }
+
+    #[test]
+    fn a_doubtful_send_is_repeated_only_when_somebody_waits_for_it_and_only_once() {
+        use EngagementState as S;
+        use MailClass::{Marketing, Transactional};
+        let late = "2026-11-22T01:00:00Z".parse().unwrap();
+        for (state, attempt, class, expected) in [
+            (S::Claimed, 1, Marketing, Claim::GiveUp),
+            (S::Claimed, 1, Transactional, Claim::Send { attempt: 2 }),
+            (S::Claimed, 2, Transactional, Claim::GiveUp),
+            (S::Unknown, 1, Marketing, Claim::Settled),
+            (S::Unknown, 1, Transactional, Claim::Send { attempt: 2 }),
+            (S::Unknown, 2, Transactional, Claim::Settled),
+            (S::Sent, 1, Transactional, Claim::Settled),
+            (S::Skipped, 1, Transactional, Claim::Settled),
+            (S::Bounced, 1, Transactional, Claim::Settled),
+        ] {
+            assert_eq!(claim(Some(&row(state, attempt)), class, late), expected, "{state:?} {attempt} {class:?}");
+        }
+        assert_eq!(claim(None, Marketing, late), Claim::Send { attempt: 1 });
+    }
+
+    #[test]
+    fn a_claim_that_was_just_made_is_left_to_its_maker() {
+        let row = row(EngagementState::Claimed, 1);
+        let now = row.claimed_at + TimeDelta::seconds(CLAIM_SETTLES_SECONDS - 1);
+        for class in [MailClass::Marketing, MailClass::Transactional] {
+            assert_eq!(claim(Some(&row), class, now), Claim::InFlight);
+        }
+    }
+}

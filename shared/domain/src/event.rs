@@ -1,0 +1,233 @@
+//! Facts: what happened, once, unchangeable. Everything else is derived from them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use crate::{id::Id, time};
+
+/// One row of the Events table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Deterministic: the same happening always has the same id, so that a repeat finds it.
+    pub event_id: String,
+    /// The calendar day in the funnel's zone; a day's figures are made from the day's events.
+    pub day: NaiveDate,
+    /// When it happened, not when it was heard of.
+    #[serde(with = "time::stored")]
+    pub occurred_at: DateTime<Utc>,
+    /// Whom it concerns. Visits before an opt-in concern nobody yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead_id: Option<Id>,
+    /// What happened.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+impl Event {
+    /// A fact about a lead. `key` tells this happening from others of its kind: with the fact's
+    /// name it makes the id.
+    pub fn about(lead_id: &Id, key: &str, fact: Fact, occurred_at: DateTime<Utc>, zone: Tz) -> Self {
+        Self {
+            event_id: format!("{}.{key}", fact.kind().as_str()),
+            day: time::day(occurred_at, zone),
+            occurred_at,
+            lead_id: Some(lead_id.clone()),
+            fact,
+        }
+    }
+
+    /// A visit of somebody who may never give a name. Counted once a visitor, page and day.
+    pub fn visit(visitor_id: &Id, page: &str, landing: bool, referrer: Option<String>, utm: BTreeMap<String, String>, now: DateTime<Utc>, zone: Tz) -> Self {
+        Self {
+            event_id: format!("visited.{visitor_id}.{page}"),
+            day: time::day(now, zone),
+            occurred_at: now,
+            lead_id: None,
+            fact: Fact::Visited { visitor_id: visitor_id.clone(), page: page.to_owned(), landing, referrer, utm },
+        }
+    }
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Fact {
+    /// A page was looked at (seed 000, level 0 and 1).
+    Visited {
+        visitor_id: Id,
+        page: String,
+        /// A landing page, as opposed to any other page of the site.
+        landing: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        referrer: Option<String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        utm: BTreeMap<String, String>,
+    },
+    /// Somebody asked for a lead magnet and agreed to get mail (stage 1).
+    OptedIn {
+        /// The person's first time; only these are new leads.
+        first: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lead_magnet_type: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        visitor_id: Option<Id>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        utm: BTreeMap<String, String>,
+    },
+    /// SES took the mail.
+    MailSent { engagement_id: String, email_campaign_id: String },
+    /// The recipient's server took the mail.
+    MailDelivered { engagement_id: String, email_campaign_id: String },
+    /// The mail was opened for the first time: by a person, or by a machine on her behalf.
+    MailOpened { engagement_id: String, email_campaign_id: String, machine: bool },
+    /// A link was followed for the first time.
+    MailClicked { engagement_id: String, email_campaign_id: String, link: String, machine: bool },
+    /// The mail came back.
+    MailBounced { engagement_id: String, email_campaign_id: String, permanent: bool },
+    /// The recipient called it spam.
+    MailComplained { engagement_id: String, email_campaign_id: String },
+    /// The person wants no more marketing mail.
+    Unsubscribed {},
+    /// A consultation was booked (stage 3).
+    ConsultationBooked { consultation_id: Id, version: u32, #[serde(with = "time::stored")] scheduled_date: DateTime<Utc> },
+    /// It was moved to another time.
+    ConsultationRescheduled { consultation_id: Id, version: u32, #[serde(with = "time::stored")] scheduled_date: DateTime<Utc> },
+    /// It was called off.
+    ConsultationCancelled { consultation_id: Id, version: u32 },
+    /// It took place (stage 4).
+    ConsultationHeld { consultation_id: Id },
+    /// The person did not come.
+    ConsultationMissed { consultation_id: Id },
+    /// An application with a plan was handed in (stage 6).
+    ApplicationSubmitted { application_id: Id, plan: String, price: i64 },
+    /// Money arrived: a sale (stage 6). `price` is in the currency's minor unit.
+    CustomerPaid { customer_id: Id, plan: String, price: i64, currency: String },
+}
+
+/// The names of the facts, as funnels write them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FactKind {
+    Visited,
+    OptedIn,
+    MailSent,
+    MailDelivered,
+    MailOpened,
+    MailClicked,
+    MailBounced,
+    MailComplained,
+    Unsubscribed,
+    ConsultationBooked,
+    ConsultationRescheduled,
+    ConsultationCancelled,
+    ConsultationHeld,
+    ConsultationMissed,
+    ApplicationSubmitted,
+    CustomerPaid,
+}
+
+impl FactKind {
+    /// All of them, in the order of the customer's way.
+    pub const ALL: [Self; 16] = [
+        Self::Visited,
+        Self::OptedIn,
+        Self::MailSent,
+        Self::MailDelivered,
+        Self::MailOpened,
+        Self::MailClicked,
+        Self::MailBounced,
+        Self::MailComplained,
+        Self::Unsubscribed,
+        Self::ConsultationBooked,
+        Self::ConsultationRescheduled,
+        Self::ConsultationCancelled,
+        Self::ConsultationHeld,
+        Self::ConsultationMissed,
+        Self::ApplicationSubmitted,
+        Self::CustomerPaid,
+    ];
+
+    /// The name in funnels, tables and bus events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Visited => "visited",
+            Self::OptedIn => "opted_in",
+            Self::MailSent => "mail_sent",
+            Self::MailDelivered => "mail_delivered",
+            Self::MailOpened => "mail_opened",
+            Self::MailClicked => "mail_clicked",
+            Self::MailBounced => "mail_bounced",
+            Self::MailComplained => "mail_complained",
+            Self::Unsubscribed => "unsubscribed",
+            Self::ConsultationBooked => "consultation_booked",
+            Self::ConsultationRescheduled => "consultation_rescheduled",
+            Self::ConsultationCancelled => "consultation_cancelled",
+            Self::ConsultationHeld => "consultation_held",
+            Self::ConsultationMissed => "consultation_missed",
+            Self::ApplicationSubmitted => "application_submitted",
+            Self::CustomerPaid => "customer_paid",
+        }
+    }
+
+    /// Whether a lead's timeline shows it from the Events table. Mail is shown from the send
+    /// ledger, which tells more, so mail events stay out of the timeline index and cost one
+    /// write unit less.
+    pub fn on_timeline(self) -> bool {
+        match self {
+            Self::Visited | Self::MailSent | Self::MailDelivered | Self::MailOpened | Self::MailClicked | Self::MailBounced => false,
+            Self::OptedIn
+            | Self::MailComplained
+            | Self::Unsubscribed
+            | Self::ConsultationBooked
+            | Self::ConsultationRescheduled
+            | Self::ConsultationCancelled
+            | Self::ConsultationHeld
+            | Self::ConsultationMissed
+            | Self::ApplicationSubmitted
+            | Self::CustomerPaid => true,
+        }
+    }
+}
+
+impl Fact {
+    /// Which kind of fact it is.
+    pub fn kind(&self) -> FactKind {
+        match self {
+            Self::Visited { .. } => FactKind::Visited,
+            Self::OptedIn { .. } => FactKind::OptedIn,
+            Self::MailSent { .. } => FactKind::MailSent,
+            Self::MailDelivered { .. } => FactKind::MailDelivered,
+            Self::MailOpened { .. } => FactKind::MailOpened,
+            Self::MailClicked { .. } => FactKind::MailClicked,
+            Self::MailBounced { .. } => FactKind::MailBounced,
+            Self::MailComplained { .. } => FactKind::MailComplained,
+            Self::Unsubscribed {} => FactKind::Unsubscribed,
+            Self::ConsultationBooked { .. } => FactKind::ConsultationBooked,
+            Self::ConsultationRescheduled { .. } => FactKind::ConsultationRescheduled,
+            Self::ConsultationCancelled { .. } => FactKind::ConsultationCancelled,
+            Self::ConsultationHeld { .. } => FactKind::ConsultationHeld,
+            Self::ConsultationMissed { .. } => FactKind::ConsultationMissed,
+            Self::ApplicationSubmitted { .. } => FactKind::ApplicationSubmitted,
+            Self::CustomerPaid { .. } => FactKind::CustomerPaid,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_is_stored_under_the_name_that_funnels_use() {
+        for kind in FactKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        let fact = Fact::MailComplained { engagement_id: "e".into(), email_campaign_id: "c".into() };
+        assert_eq!(serde_json::to_value(&fact).unwrap()["kind"], fact.kind().as_str());
+    }
+}

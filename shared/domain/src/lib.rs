@@ -1,0 +1,21 @@
+//! What Michi decides, and nothing else.
+//!
+//! Every function here is `(state, command, now) → (new state, facts)`: no network, no storage,
+//! no clock, no environment, no randomness. `clippy.toml` beside this package bans them and
+//! `cargo check -p domain` builds it alone, so it stays that way.
+
+pub mod consultation;
+pub mod customer;
+pub mod email_address;
+pub mod engagement;
+pub mod event;
+pub mod goal;
+pub mod id;
+pub mod kpi;
+pub mod lead;
+pub mod limits;
+pub mod mac;
+pub mod relay;
+pub mod sequence;
+pub mod text;
+pub mod time;

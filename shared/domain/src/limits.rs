@@ -1,0 +1,39 @@
+//! Every limit of the product, in one place.
+
+/// Longest mail address accepted, in bytes (RFC 5321 §4.5.3.1.3 less the angle brackets).
+pub const EMAIL_BYTES: usize = 254;
+/// Longest part before the `@`, in bytes (RFC 5321 §4.5.3.1.1).
+pub const EMAIL_LOCAL_BYTES: usize = 64;
+/// Longest name, source, tag or other short text accepted from a form, in characters.
+pub const SHORT_TEXT_CHARS: usize = 100;
+/// Longest free text accepted from a form, in characters.
+pub const LONG_TEXT_CHARS: usize = 2_000;
+/// Longest URL stored with an event, in bytes.
+pub const URL_BYTES: usize = 2_000;
+/// Largest request body that a function reads, in bytes.
+pub const BODY_BYTES: usize = 64 * 1024;
+/// Events of one day are spread over this many partitions, since one partition takes
+/// 1,000 write units a second.
+pub const EVENT_SHARDS: u8 = 4;
+/// The furthest day ahead for which free slots may be asked, in days.
+pub const SLOT_DAYS: i64 = 60;
+/// Most slots looked up in one request (DynamoDB's BatchGetItem takes 100 keys).
+pub const SLOTS_PER_REQUEST: usize = 100;
+/// How often a write is tried again when another writer got there first.
+pub const CONFLICT_RETRIES: u32 = 5;
+/// A step due within this many seconds goes straight to its queue: Scheduler's precision is a minute.
+pub const DUE_NOW_SECONDS: i64 = 60;
+/// How long a timer may be late before a reminder "before" something is pointless, in seconds:
+/// it is never sent once the thing itself has begun.
+pub const STEP_GRACE_SECONDS: i64 = 60;
+/// Age at which a webhook's signature is refused, in seconds (Stripe's own default).
+pub const WEBHOOK_TOLERANCE_SECONDS: i64 = 300;
+/// How many times one message may hop between our own queues before it is called a loop.
+pub const MAX_HOPS: u32 = 100;
+/// How long a sign-in link for the console works, in hours.
+pub const CONSOLE_LINK_HOURS: i64 = 12;
+/// How long a link to book, manage or apply works, in days.
+pub const PERSONAL_LINK_DAYS: i64 = 90;
+/// How long after a claim its sender may still be at work, in seconds: longer than the delivery
+/// function may run, shorter than its queue hides a message from other readers.
+pub const CLAIM_SETTLES_SECONDS: i64 = 90;

@@ -1,0 +1,3 @@
+//! Third parties, each over the connector that the SDK's clients use.
+
+pub mod stripe;
