@@ -1,1 +1,117 @@
+//! Nightly aggregation: a day's figures from the day's facts. Run again, it writes the same row;
+//! its cost grows with the day's facts, not with all leads.
 
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use cloud::{CallError, Cloud, StartError, tables::Tables};
+use content::Funnel;
+use domain::{
+    kpi::{DayCount, KpiDaily},
+    limits::{EVENT_SHARDS, LATE_DAYS},
+    time,
+};
+use lambda_runtime::Error;
+use serde::{Deserialize, Serialize};
+
+/// The function's clients, made once.
+#[derive(Debug)]
+pub struct NightlyAggregation {
+    cloud: Cloud,
+    tables: Tables,
+    funnel: Arc<Funnel>,
+}
+
+/// What starts it: the schedule says nothing, an operator may name a day.
+#[derive(Debug, Default, Deserialize)]
+pub struct Order {
+    /// `2026-11-22`, in the funnel's zone.
+    #[serde(default)]
+    date: Option<String>,
+}
+
+/// What it did.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The rows that were written, oldest first.
+    kpi_daily: Vec<KpiDaily>,
+}
+
+/// Why an order was refused.
+#[derive(Debug, thiserror::Error)]
+enum OrderError {
+    #[error("date: must be a day such as 2026-11-22")]
+    Unreadable,
+    #[error("date: must not be in the future (today is {0})")]
+    Future(NaiveDate),
+}
+
+impl NightlyAggregation {
+    /// Makes the clients.
+    ///
+    /// # Errors
+    /// None at present; all functions start alike.
+    pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
+        Ok(Self { tables: Tables::new(&cloud), funnel, cloud })
+    }
+
+    /// Counts the day that was ordered, or the last few days that are over: facts may be heard
+    /// of late.
+    ///
+    /// # Errors
+    /// If the day is not one, or lies ahead, or the tables can't be reached.
+    pub async fn handle(&self, order: Order) -> Result<Report, Error> {
+        let today = time::day(self.cloud.now(), self.funnel.time_zone);
+        let days = match order.date {
+            Some(text) => vec![ordered(&text, today)?],
+            None => (1..=LATE_DAYS).rev().map(|ago| time::plus_days(today, -ago)).collect(),
+        };
+        let mut kpi_daily = vec![];
+        for day in days {
+            let row = self.count(day).await?;
+            self.tables.put_kpi_daily(&row).await?;
+            kpi_daily.push(row);
+        }
+        tracing::info!(days = kpi_daily.len(), "the figures were rolled up");
+        Ok(Report { kpi_daily })
+    }
+
+    async fn count(&self, day: NaiveDate) -> Result<KpiDaily, CallError> {
+        let mut count = DayCount::new(day);
+        for shard in 0..EVENT_SHARDS {
+            let mut start = None;
+            loop {
+                let (events, next) = self.tables.events_page(day, shard, start).await?;
+                events.iter().for_each(|event| count.add(event));
+                start = next;
+                if start.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(count.finish())
+    }
+}
+
+fn ordered(text: &str, today: NaiveDate) -> Result<NaiveDate, OrderError> {
+    let day = text.parse().map_err(|_| OrderError::Unreadable)?;
+    if day > today { Err(OrderError::Future(today)) } else { Ok(day) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_day_that_has_begun_can_be_counted() {
+        let today = "2026-11-22".parse().unwrap();
+        for (text, expected) in [
+            ("2026-11-22", Ok("2026-11-22".parse().unwrap())),
+            ("2026-11-23", Err("date: must not be in the future (today is 2026-11-22)")),
+            ("2026-02-30", Err("date: must be a day such as 2026-11-22")),
+            ("yesterday", Err("date: must be a day such as 2026-11-22")),
+        ] {
+            assert_eq!(ordered(text, today).map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{text}");
+        }
+    }
+}

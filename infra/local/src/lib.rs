@@ -1,1 +1,11 @@
+//! The local cloud: the other side of the AWS SDK clients, in one process, on a clock that can be moved.
 
+pub mod aws;
+pub mod clock;
+pub mod engine;
+pub mod functions;
+pub mod gateway;
+pub mod server;
+pub mod shelf;
+pub mod simulate;
+pub mod template;

@@ -1,6 +1,6 @@
 //! The stack's own keys: one that makes lead ids, some that sign links.
 
-use aws_sdk_ssm::Client;
+use aws_sdk_ssm::{Client, types::ParameterType};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use domain::{email_address::EmailAddress, id::Id, mac::hmac_sha256};
 use serde::{Deserialize, Serialize};
@@ -71,12 +71,20 @@ impl Keys {
     }
 }
 
+/// The type of the parameters: encrypted, and free of charge.
+pub const SECURE: ParameterType = ParameterType::SecureString;
+
+/// A client of SSM's Parameter Store.
+pub fn client(cloud: &Cloud) -> Client {
+    Client::new(&cloud.sdk)
+}
+
 /// A SecureString's value.
 ///
 /// # Errors
 /// [`StartError`] if it does not exist or can't be read.
 pub async fn parameter(cloud: &Cloud, name: &str) -> Result<String, StartError> {
-    let answer = Client::new(&cloud.sdk).get_parameter().name(name).with_decryption(true).send().await;
+    let answer = client(cloud).get_parameter().name(name).with_decryption(true).send().await;
     let answer = answer.map_err(|error| CallError::new("reading an SSM parameter", error))?;
     let value = answer.parameter.and_then(|parameter| parameter.value);
     value.ok_or_else(|| StartError::Parameter { name: name.to_owned(), reason: "is empty".to_owned() })

@@ -10,7 +10,7 @@ pub mod tables;
 pub mod timers;
 pub mod transaction;
 
-use std::{collections::BTreeMap, error::Error};
+use std::{collections::BTreeMap, error::Error, path::PathBuf};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider};
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -58,6 +58,20 @@ impl Cloud {
             Err(_) => sdk,
         };
         Ok(Self { sdk: sdk.build(), env, http: connector })
+    }
+
+    /// Where the funnel's files are: `FUNNEL` (default `funnel`) in the function's zip.
+    pub fn funnel_directory(&self) -> PathBuf {
+        let root = self.env.get("LAMBDA_TASK_ROOT").unwrap_or_else(|_| ".".to_owned());
+        PathBuf::from(root).join(self.env.get("FUNNEL").unwrap_or_else(|_| "funnel".to_owned()))
+    }
+
+    /// Base URL of the pages and of the links in mails, without a slash at the end.
+    ///
+    /// # Errors
+    /// [`StartError`] if `PUBLIC_URL` is missing.
+    pub fn public_url(&self) -> Result<String, StartError> {
+        Ok(self.env.get("PUBLIC_URL")?.trim_end_matches('/').to_owned())
     }
 
     /// The time: the wall clock in a Lambda, the local cloud's own clock on one machine.

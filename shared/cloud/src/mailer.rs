@@ -59,8 +59,11 @@ impl Mailer {
     /// # Errors
     /// [`StartError`] if the configuration set's name is missing.
     pub fn new(cloud: &Cloud) -> Result<Self, StartError> {
-        let config = Config::from(&cloud.sdk).to_builder().retry_config(RetryConfig::disabled()).build();
-        Ok(Self { client: Client::from_conf(config), configuration_set: cloud.env.get("CONFIGURATION_SET")? })
+        let mut config = Config::from(&cloud.sdk).to_builder().retry_config(RetryConfig::disabled());
+        if let Ok(url) = cloud.env.get("AWS_ENDPOINT_URL_SESV2") {
+            config = config.endpoint_url(url);
+        }
+        Ok(Self { client: Client::from_conf(config.build()), configuration_set: cloud.env.get("CONFIGURATION_SET")? })
     }
 
     /// Hands a mail to SES and returns SES's message id.

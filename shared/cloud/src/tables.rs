@@ -15,7 +15,7 @@ use domain::{
     id::Id,
     kpi::KpiDaily,
     lead::{Lead, Mailing},
-    limits::{EVENT_SHARDS, SLOTS_PER_REQUEST},
+    limits::{EVENT_SHARDS, KEYS_PER_BATCH},
     sequence::Enrolment,
     time::iso,
 };
@@ -204,7 +204,7 @@ impl Tables {
     pub async fn taken(&self, slots: &[Slot]) -> Result<Vec<Slot>, CallError> {
         let doing = "reading taken slots";
         let mut taken = vec![];
-        for batch in slots.chunks(SLOTS_PER_REQUEST) {
+        for batch in slots.chunks(KEYS_PER_BATCH) {
             let keys = batch.iter().map(|slot| HashMap::from([("consultation_id".to_owned(), AttributeValue::S(slot.claim_id()))]));
             let request = KeysAndAttributes::builder().set_keys(Some(keys.collect())).projection_expression("consultation_id");
             let mut open = HashMap::from([(self.name(Table::Consultations), request.build().map_err(|error| CallError::new(doing, error))?)]);

@@ -96,6 +96,12 @@ pub fn claim(row: Option<&Engagement>, class: MailClass, now: DateTime<Utc>) -> 
     }
 }
 
+/// Whether an open or click was a machine's: SES says so, or the user agent is the bare
+/// `Mozilla/5.0` under which Apple's Mail Privacy Protection fetches every picture.
+pub fn is_machine(said_by_ses: Option<&str>, user_agent: &str) -> bool {
+    said_by_ses == Some("Likely") || user_agent.trim() == "Mozilla/5.0"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +147,14 @@ mod tests {
             assert_eq!(claim(Some(&row(state, attempt)), class, late), expected, "{state:?} {attempt} {class:?}");
         }
         assert_eq!(claim(None, Marketing, late), Claim::Send { attempt: 1 });
+    }
+
+    #[test]
+    fn machines_are_told_from_people() {
+        let browser = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15";
+        for (said, agent, machine) in [(None, browser, false), (Some("Unlikely"), browser, false), (Some("Likely"), browser, true), (None, "Mozilla/5.0", true), (None, "", false)] {
+            assert_eq!(is_machine(said, agent), machine, "{said:?} {agent}");
+        }
     }
 
     #[test]

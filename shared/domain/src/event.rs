@@ -109,6 +109,14 @@ pub enum Fact {
     CustomerPaid { customer_id: Id, plan: String, price: i64, currency: String },
 }
 
+/// What a fact, and the sequence it starts, can be about besides the person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    Consultation,
+    Application,
+    Customer,
+}
+
 /// The names of the facts, as funnels write them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -171,6 +179,28 @@ impl FactKind {
             Self::ConsultationMissed => "consultation_missed",
             Self::ApplicationSubmitted => "application_submitted",
             Self::CustomerPaid => "customer_paid",
+        }
+    }
+
+    /// What the fact is about, besides the person.
+    pub fn topic(self) -> Option<Topic> {
+        match self {
+            Self::ConsultationBooked
+            | Self::ConsultationRescheduled
+            | Self::ConsultationCancelled
+            | Self::ConsultationHeld
+            | Self::ConsultationMissed => Some(Topic::Consultation),
+            Self::ApplicationSubmitted => Some(Topic::Application),
+            Self::CustomerPaid => Some(Topic::Customer),
+            Self::Visited
+            | Self::OptedIn
+            | Self::MailSent
+            | Self::MailDelivered
+            | Self::MailOpened
+            | Self::MailClicked
+            | Self::MailBounced
+            | Self::MailComplained
+            | Self::Unsubscribed => None,
         }
     }
 

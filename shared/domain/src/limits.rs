@@ -17,8 +17,13 @@ pub const BODY_BYTES: usize = 64 * 1024;
 pub const EVENT_SHARDS: u8 = 4;
 /// The furthest day ahead for which free slots may be asked, in days.
 pub const SLOT_DAYS: i64 = 60;
-/// Most slots looked up in one request (DynamoDB's BatchGetItem takes 100 keys).
-pub const SLOTS_PER_REQUEST: usize = 100;
+/// Most slots looked up in one request.
+pub const SLOTS_PER_REQUEST: usize = 300;
+/// Most keys in one look-up (DynamoDB's BatchGetItem).
+pub const KEYS_PER_BATCH: usize = 100;
+/// How many days the night counts again, since facts may be heard of late: Stripe repeats a
+/// webhook for three days.
+pub const LATE_DAYS: i64 = 3;
 /// How often a write is tried again when another writer got there first.
 pub const CONFLICT_RETRIES: u32 = 5;
 /// A step due within this many seconds goes straight to its queue: Scheduler's precision is a minute.

@@ -25,7 +25,7 @@ pub fn effects<'a>(event: &Event, sequences: &'a [Sequence]) -> Vec<Effect<'a>> 
     let kind = event.fact.kind();
     let subject = subject(&event.fact);
     let stops = sequences.iter().filter(|sequence| ends(sequence, kind)).map(|sequence| Effect::Stop {
-        enrolment_id: sequence.enrolment_id(subject.as_ref().filter(|_| is_about_subject(sequence))),
+        enrolment_id: sequence.enrolment_id(subject.as_ref().filter(|_| sequence.topic().is_some())),
     });
     let starts = sequences.iter().filter(|sequence| sequence.entry.contains(&kind)).map(|sequence| Effect::Enrol {
         sequence,
@@ -37,28 +37,6 @@ pub fn effects<'a>(event: &Event, sequences: &'a [Sequence]) -> Vec<Effect<'a>> 
 fn ends(sequence: &Sequence, kind: FactKind) -> bool {
     let silenced = matches!(kind, FactKind::Unsubscribed | FactKind::MailComplained) && sequence.class == MailClass::Marketing;
     sequence.exit.contains(&kind) || silenced
-}
-
-/// A sequence about a consultation or customer has one enrolment for each of them.
-fn is_about_subject(sequence: &Sequence) -> bool {
-    sequence.entry.iter().any(|kind| match kind {
-        FactKind::ConsultationBooked
-        | FactKind::ConsultationRescheduled
-        | FactKind::ConsultationCancelled
-        | FactKind::ConsultationHeld
-        | FactKind::ConsultationMissed
-        | FactKind::ApplicationSubmitted
-        | FactKind::CustomerPaid => true,
-        FactKind::Visited
-        | FactKind::OptedIn
-        | FactKind::MailSent
-        | FactKind::MailDelivered
-        | FactKind::MailOpened
-        | FactKind::MailClicked
-        | FactKind::MailBounced
-        | FactKind::MailComplained
-        | FactKind::Unsubscribed => false,
-    })
 }
 
 /// What the fact is about, besides the person.

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{engagement::MailClass, event::FactKind, id::Id, limits::STEP_GRACE_SECONDS, time};
+use crate::{engagement::MailClass, event::{FactKind, Topic}, id::Id, limits::STEP_GRACE_SECONDS, time};
 
 /// A row of mails that a fact sets going.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,6 +159,16 @@ pub struct Entry {
 }
 
 impl Sequence {
+    /// What the sequence is about: a person goes through it once for each consultation, say.
+    pub fn topic(&self) -> Option<Topic> {
+        self.entry.iter().find_map(|kind| kind.topic())
+    }
+
+    /// Whether it prepares a consultation: then it is void once that no longer stands.
+    pub fn announces_consultation(&self) -> bool {
+        self.entry.contains(&FactKind::ConsultationBooked)
+    }
+
     /// The id of a person's enrolment: the sequence, and the subject if there is one.
     pub fn enrolment_id(&self, subject: Option<&Id>) -> String {
         match subject {

@@ -4,7 +4,10 @@
 //! second HTTP and TLS stack into every function, so they are made here.
 
 use aws_smithy_runtime_api::{
-    client::{http::SharedHttpConnector, orchestrator::HttpRequest},
+    client::{
+        http::{HttpConnector, SharedHttpConnector},
+        orchestrator::HttpRequest,
+    },
     http::Request,
 };
 use aws_smithy_types::body::SdkBody;
@@ -30,12 +33,19 @@ pub struct StripeSecrets {
     pub secret_key: String,
     /// `whsec_…`; two while a secret rotates.
     pub webhook_secrets: Vec<String>,
+    /// Another place that speaks Stripe's API, such as a mock for tests.
+    #[serde(default = "stripes_own", skip_serializing)]
+    pub api_base: String,
 }
 
 impl std::fmt::Debug for StripeSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("StripeSecrets(…)")
     }
+}
+
+fn stripes_own() -> String {
+    "https://api.stripe.com".to_owned()
 }
 
 /// Why Stripe could not be used.
@@ -134,7 +144,7 @@ impl Stripe {
         let unreachable = |error: &dyn std::fmt::Display| StripeError::Unreachable(error.to_string());
         let mut request: HttpRequest = Request::new(SdkBody::from(body));
         request.set_method("POST").map_err(|error| unreachable(&error))?;
-        request.set_uri(format!("https://api.stripe.com{path}")).map_err(|error| unreachable(&error))?;
+        request.set_uri(format!("{}{path}", self.secrets.api_base)).map_err(|error| unreachable(&error))?;
         let headers = request.headers_mut();
         headers.insert("content-type", "application/x-www-form-urlencoded");
         headers.insert("authorization", format!("Bearer {}", self.secrets.secret_key));
@@ -274,7 +284,7 @@ impl WebhookEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
+    use aws_smithy_runtime_api::client::http::HttpConnectorFuture;
 
     #[derive(Debug)]
     struct Nowhere;
@@ -287,7 +297,7 @@ mod tests {
 
     fn stripe(secrets: &[&str]) -> Stripe {
         let webhook_secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-        Stripe::new(SharedHttpConnector::new(Nowhere), StripeSecrets { secret_key: "sk_test".into(), webhook_secrets })
+        Stripe::new(SharedHttpConnector::new(Nowhere), StripeSecrets { secret_key: "sk_test".into(), webhook_secrets, api_base: stripes_own() })
     }
 
     fn completed(payment_status: &str) -> String {

@@ -107,3 +107,37 @@ impl Problem {
         &self.errors
     }
 }
+
+/// Why a handler has no ordinary answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The request's fault, or nobody's: to be told.
+    Problem(Problem),
+    /// Ours: to be logged, and to be tried again.
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Broken(Box::new(error))
+    }
+}
+
+impl Failure {
+    /// The problem to tell. What is broken is logged here, once, and told without details.
+    pub fn into_problem(self, route: &str) -> Problem {
+        match self {
+            Self::Problem(problem) => problem,
+            Self::Broken(error) => {
+                tracing::error!(route, error = %error, "a request could not be served");
+                Problem::new(Status::Unavailable, "something went wrong on our side; try again in a moment")
+            }
+        }
+    }
+}

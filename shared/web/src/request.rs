@@ -74,7 +74,9 @@ impl Request {
 
     /// A cookie.
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        self.cookies.iter().find_map(|cookie| cookie.strip_prefix(name)?.strip_prefix('='))
+        // API Gateway moves them into a list of their own; other front ends leave the header.
+        let header = self.header("cookie").into_iter().flat_map(|header| header.split("; "));
+        self.cookies.iter().map(String::as_str).chain(header).find_map(|cookie| cookie.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// The body as it came, which is what webhooks' signatures are made over.

@@ -1,0 +1,238 @@
+//! SES's events as EventBridge brings them, read into what they mean.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use domain::{engagement::is_machine, event::Fact, id::Id, limits::URL_BYTES};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One piece of news about one mail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    pub lead_id: Id,
+    pub engagement_id: String,
+    pub email_campaign_id: String,
+    pub message_id: String,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    pub news: News,
+}
+
+/// What happened to the mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    Sent,
+    Delivered,
+    Opened { machine: bool },
+    Clicked { machine: bool, link: String },
+    Bounced { permanent: bool, reason: String },
+    Complained,
+    /// SES took it and then did not send it after all.
+    Refused { reason: String },
+}
+
+impl News {
+    /// Whether the address must never be written to again.
+    pub fn closes_address(&self) -> bool {
+        match self {
+            Self::Bounced { permanent, .. } => *permanent,
+            Self::Complained => true,
+            Self::Sent | Self::Delivered | Self::Opened { .. } | Self::Clicked { .. } | Self::Refused { .. } => false,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail {
+    event_type: String,
+    mail: MailPart,
+    delivery: Option<Part>,
+    open: Option<Part>,
+    click: Option<Part>,
+    bounce: Option<Part>,
+    complaint: Option<Part>,
+    reject: Option<Part>,
+    failure: Option<Part>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MailPart {
+    timestamp: DateTime<Utc>,
+    message_id: String,
+    #[serde(default)]
+    tags: BTreeMap<String, Vec<String>>,
+}
+
+/// The part that is named after the event; SES fills in what fits.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Part {
+    timestamp: Option<DateTime<Utc>>,
+    link: String,
+    user_agent: String,
+    is_bot_event: Option<String>,
+    bounce_type: String,
+    bounce_sub_type: String,
+    reason: String,
+    error_message: String,
+}
+
+impl Notice {
+    /// Reads an event. `None` for kinds that change nothing (a delay, a subscription).
+    ///
+    /// # Errors
+    /// A sentence, without personal data, saying what is missing.
+    pub fn read(event: &Value) -> Result<Option<Self>, String> {
+        let detail = event.get("detail").ok_or("the event has no detail")?;
+        let detail: Detail = serde_json::from_value(detail.clone()).map_err(|error| format!("detail: {error}"))?;
+        let Some((part, news)) = news(&detail)? else { return Ok(None) };
+        let tag = |name: &str| detail.mail.tags.get(name).and_then(|values| values.first()).ok_or(format!("detail.mail.tags.{name} is missing"));
+        let lead_id = Id::parse(tag("lead_id")?).map_err(|error| format!("detail.mail.tags.lead_id {error}"))?;
+        Ok(Some(Self {
+            lead_id,
+            engagement_id: tag("engagement_id")?.clone(),
+            email_campaign_id: format!("{}/{}", tag("sequence")?, tag("step")?),
+            message_id: detail.mail.message_id.clone(),
+            at: part.and_then(|part| part.timestamp).unwrap_or(detail.mail.timestamp),
+            news,
+        }))
+    }
+
+    /// The fact that it is, under a key that the same news always has. Only the first open and the
+    /// first click of a link are facts; people's and machines' are kept apart.
+    pub fn fact(&self) -> Option<(String, Fact)> {
+        let (engagement_id, email_campaign_id) = (self.engagement_id.clone(), self.email_campaign_id.clone());
+        let key = format!("{}.{engagement_id}", self.lead_id);
+        let by_machine = |key: String, machine: bool| if machine { format!("{key}.machine") } else { key };
+        Some(match &self.news {
+            News::Sent => (key, Fact::MailSent { engagement_id, email_campaign_id }),
+            News::Delivered => (key, Fact::MailDelivered { engagement_id, email_campaign_id }),
+            News::Opened { machine } => (by_machine(key, *machine), Fact::MailOpened { engagement_id, email_campaign_id, machine: *machine }),
+            News::Clicked { machine, link } => {
+                let key = format!("{key}.{}", Id::derived("link", &[link]));
+                (by_machine(key, *machine), Fact::MailClicked { engagement_id, email_campaign_id, link: link.clone(), machine: *machine })
+            }
+            News::Bounced { permanent, .. } => (key, Fact::MailBounced { engagement_id, email_campaign_id, permanent: *permanent }),
+            News::Complained => (key, Fact::MailComplained { engagement_id, email_campaign_id }),
+            News::Refused { .. } => return None,
+        })
+    }
+}
+
+type Read<'a> = Option<(Option<&'a Part>, News)>;
+
+fn news(detail: &Detail) -> Result<Read<'_>, String> {
+    let needed = |part: &'static str, value: &'_ Option<Part>| match value {
+        Some(_) => Ok(()),
+        None => Err(format!("detail.{part} is missing")),
+    };
+    Ok(match detail.event_type.as_str() {
+        "Send" => Some((None, News::Sent)),
+        "Delivery" => Some((detail.delivery.as_ref(), News::Delivered)),
+        "Open" => {
+            needed("open", &detail.open)?;
+            detail.open.as_ref().map(|open| (Some(open), News::Opened { machine: machine(open) }))
+        }
+        "Click" => {
+            needed("click", &detail.click)?;
+            detail.click.as_ref().map(|click| (Some(click), News::Clicked { machine: machine(click), link: link(&click.link) }))
+        }
+        "Bounce" => {
+            needed("bounce", &detail.bounce)?;
+            detail.bounce.as_ref().map(|bounce| {
+                let reason = format!("bounced: {} / {}", bounce.bounce_type, bounce.bounce_sub_type);
+                (Some(bounce), News::Bounced { permanent: bounce.bounce_type == "Permanent", reason })
+            })
+        }
+        "Complaint" => Some((detail.complaint.as_ref(), News::Complained)),
+        "Reject" => {
+            let reason = detail.reject.as_ref().map(|reject| reject.reason.clone()).unwrap_or_default();
+            Some((None, News::Refused { reason: format!("SES rejected it: {reason}") }))
+        }
+        "Rendering Failure" => {
+            let reason = detail.failure.as_ref().map(|failure| failure.error_message.clone()).unwrap_or_default();
+            Some((None, News::Refused { reason: format!("SES could not render it: {reason}") }))
+        }
+        "DeliveryDelay" | "Subscription" => None,
+        other => return Err(format!("detail.eventType {other} is not known")),
+    })
+}
+
+fn machine(part: &Part) -> bool {
+    is_machine(part.is_bot_event.as_deref(), &part.user_agent)
+}
+
+/// Links carry signed tokens: what is kept is where it led, not the key to it.
+fn link(link: &str) -> String {
+    let end = link.find(['?', '#']).unwrap_or(link.len());
+    link.chars().take(end.min(URL_BYTES)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(kind: &str, extra: Value) -> Value {
+        let mut detail = json!({
+            "eventType": kind,
+            "mail": {
+                "timestamp": "2026-11-22T01:00:00.000Z",
+                "messageId": "0100018f",
+                "tags": {"lead_id": ["l-1"], "engagement_id": ["nurture_1_day-1"], "sequence": ["nurture"], "step": ["day-1"], "ses:configuration-set": ["michi"]}
+            }
+        });
+        if let (Some(detail), Value::Object(extra)) = (detail.as_object_mut(), extra) {
+            detail.extend(extra);
+        }
+        json!({"version": "0", "id": "1", "source": "aws.ses", "detail-type": "Email", "detail": detail})
+    }
+
+    #[test]
+    fn each_of_sess_events_is_understood() {
+        let link = "https://example.com/booking?t=k1.l-1.0.abc";
+        let iphone = "Mozilla/5.0 (iPhone)";
+        for (event, expected) in [
+            (event("Send", json!({"send": {}})), Some(News::Sent)),
+            (event("Delivery", json!({"delivery": {"timestamp": "2026-11-22T01:00:02.000Z"}})), Some(News::Delivered)),
+            (event("Open", json!({"open": {"timestamp": "2026-11-22T02:00:00.000Z", "userAgent": iphone, "ipAddress": "198.51.100.1"}})), Some(News::Opened { machine: false })),
+            (event("Open", json!({"open": {"userAgent": iphone, "isBotEvent": "Likely"}})), Some(News::Opened { machine: true })),
+            (event("Click", json!({"click": {"link": link, "userAgent": iphone, "linkTags": null}})), Some(News::Clicked { machine: false, link: "https://example.com/booking".into() })),
+            (event("Bounce", json!({"bounce": {"bounceType": "Permanent", "bounceSubType": "General"}})), Some(News::Bounced { permanent: true, reason: "bounced: Permanent / General".into() })),
+            (event("Bounce", json!({"bounce": {"bounceType": "Transient", "bounceSubType": "MailboxFull"}})), Some(News::Bounced { permanent: false, reason: "bounced: Transient / MailboxFull".into() })),
+            (event("Complaint", json!({"complaint": {"complaintFeedbackType": "abuse"}})), Some(News::Complained)),
+            (event("Reject", json!({"reject": {"reason": "Bad content"}})), Some(News::Refused { reason: "SES rejected it: Bad content".into() })),
+            (event("DeliveryDelay", json!({"deliveryDelay": {}})), None),
+        ] {
+            assert_eq!(Notice::read(&event).unwrap().map(|notice| notice.news), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_cant_be_read_says_what_is_missing() {
+        let mut untagged = event("Send", json!({}));
+        untagged["detail"]["mail"]["tags"] = json!({});
+        let mut foreign = event("Send", json!({}));
+        foreign["detail"]["mail"]["tags"]["lead_id"] = json!(["Nobody <x@example.com>"]);
+        for (event, expected) in [
+            (json!({}), "the event has no detail"),
+            (json!({"detail": {"eventType": "Send"}}), "detail: missing field `mail`"),
+            (untagged, "detail.mail.tags.lead_id is missing"),
+            (foreign, "detail.mail.tags.lead_id must be 1 to 64 of a-z, 0-9 and -"),
+            (event("Open", json!({})), "detail.open is missing"),
+            (event("Party", json!({})), "detail.eventType Party is not known"),
+        ] {
+            assert_eq!(Notice::read(&event).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn the_same_news_is_the_same_fact_and_a_machines_is_another() {
+        let open = |agent: &str| Notice::read(&event("Open", json!({"open": {"userAgent": agent}}))).unwrap().unwrap().fact().unwrap().0;
+        assert_eq!(open("Mozilla/5.0 (A)"), open("Mozilla/5.0 (B)"));
+        assert_ne!(open("Mozilla/5.0 (A)"), open("Mozilla/5.0"));
+    }
+}
