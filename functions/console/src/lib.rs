@@ -31,7 +31,7 @@ use lambda_runtime::Error;
 use serde_json::json;
 use web::{
     answer::{self, Answer},
-    link::{LinkError, Links, Purpose},
+    link::{LinkError, Links, OPERATOR, Purpose},
     problem::{Failure, Problem, Status},
     request::Request,
 };
@@ -42,8 +42,6 @@ use crate::{
 };
 
 const COOKIE: &str = "michi_console";
-/// Whom a link to the console is for.
-const SUBJECT: &str = "operator";
 /// The pages run no scripts and load nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -290,7 +288,7 @@ fn admit<'a>(
 }
 
 fn operator(subject: Id) -> Result<(), LinkError> {
-    (subject.as_str() == SUBJECT).then_some(()).ok_or(LinkError::Invalid)
+    (subject.as_str() == OPERATOR).then_some(()).ok_or(LinkError::Invalid)
 }
 
 fn locked_out(detail: &str) -> Problem {
@@ -337,9 +335,9 @@ mod tests {
         let sign = |purpose, subject: &str, hours| {
             links.sign(purpose, &Id::parse(subject).unwrap(), Some(TimeDelta::hours(hours)), made)
         };
-        let good = sign(Purpose::Console, SUBJECT, CONSOLE_LINK_HOURS);
-        let late = sign(Purpose::Console, SUBJECT, 6);
-        let (other, person) = (sign(Purpose::Book, SUBJECT, 12), sign(Purpose::Console, "l-1", 12));
+        let good = sign(Purpose::Console, OPERATOR, CONSOLE_LINK_HOURS);
+        let late = sign(Purpose::Console, OPERATOR, 6);
+        let (other, person) = (sign(Purpose::Book, OPERATOR, 12), sign(Purpose::Console, "l-1", 12));
         let (needed, invalid, expired) = ("needs a link", "is not valid", "has expired");
         for (what, link, cookie, expected) in [
             ("a link", Some(&good), None, Ok(Some(good.as_str()))),

@@ -232,10 +232,13 @@ fn grouped(number: i64) -> String {
 fn reason(stored: &str, words: &Words) -> String {
     let word = |section: &str, name: &str| words.get(section).and_then(|words| words.get(name)).cloned();
     let settled = || Some(word("reasons", "settled")?.replace("{step}", stored.strip_suffix(" settled")?));
-    word("reasons", stored)
-        .or_else(|| word("moments", stored))
-        .or_else(settled)
-        .unwrap_or_else(|| stored.to_owned())
+    let passed = || {
+        let (first, steps) =
+            stored.strip_suffix(" had passed when enrolled")?.split_once("; the time of ")?;
+        Some(format!("{}; {}", reason(first, words), word("reasons", "passed")?.replace("{steps}", steps)))
+    };
+    let known = word("reasons", stored).or_else(|| word("moments", stored)).or_else(settled).or_else(passed);
+    known.unwrap_or_else(|| stored.to_owned())
 }
 
 #[cfg(test)]
@@ -244,11 +247,13 @@ mod tests {
 
     use domain::{
         consultation::ConsultationStatus,
-        customer::CustomerStatus,
-        engagement::EngagementState,
+        customer::{CustomerStatus, Plan},
+        engagement::{EngagementState, MailClass},
         event::{Event, Fact},
+        goal::{Aim, Goal, Unit},
         id::Id,
         lead::{LeadStatus, Mailing, Stage},
+        sequence::Sequence,
     };
     use web::problem::Status;
 
@@ -262,6 +267,29 @@ mod tests {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../funnels/coaching");
         let mut funnel = Funnel::load(&directory).unwrap();
         funnel.locale = locale;
+        // What the tests look for must not hang on the sample's words.
+        funnel.sequences.retain(|sequence| sequence.id.as_str() != "nurture");
+        funnel.sequences.push(Sequence {
+            id: Id::parse("nurture").unwrap(),
+            name: "七日間の<メール>".into(),
+            class: MailClass::Marketing,
+            entry: vec![],
+            exit: vec![],
+            again: false,
+            steps: vec![],
+        });
+        funnel.goals = vec![Goal {
+            id: "opt_in_rate".into(),
+            name: "登録率".into(),
+            level: Some(1),
+            unit: Unit::PerMille,
+            aim: Aim::AtLeast,
+            value: 150,
+        }];
+        funnel.plans.retain(|plan| plan.id.as_str() != "premium");
+        let (id, name) = (Id::parse("premium").unwrap(), "半年プラン".into());
+        funnel.plans.push(Plan { id, name, description: String::new(), price: 880_000, months: 6 });
+        funnel.consultation.host_names.insert(Id::parse("michino").unwrap(), "道野あかり".into());
         funnel
     }
 
@@ -300,7 +328,7 @@ mod tests {
             "本日分は夜間集計後に表示",
             "未集計",
             "目標 15.0% 以上",
-            "オプトイン率（訪問者→リード）",
+            "登録率",
             "16.7%",
             "¥",
             "href=\"/michi/console/days/2026-11-24\"",
@@ -338,12 +366,12 @@ mod tests {
             "2026年11月24日(火) 10:00",
             "道野あかり",
             "&lt;b&gt;整えたい",
-            "ウェルカムと7日間のステップメール",
+            "七日間の&lt;メール&gt;",
             "案内する予定がすでに始まっていたため",
             "Permanent/General",
             "day-1 処理済み",
             "¥880,000",
-            "プレミアム",
+            "半年プラン",
             "機械による開封あり",
         ] {
             assert!(page.contains(expected), "{expected}");
@@ -510,6 +538,10 @@ mod tests {
             ("enrolled", "登録"),
             ("customer_paid", "入金"),
             ("day-1 settled", "day-1 処理済み"),
+            (
+                "day-1 settled; the time of day-2, day-3 had passed when enrolled",
+                "day-1 処理済み; day-2, day-3 は登録時点で予定時刻を過ぎていたため省略",
+            ),
             ("MessageRejected", "MessageRejected"),
         ] {
             assert_eq!(reason(stored, &words), expected);

@@ -143,6 +143,12 @@ impl LocalCloud {
         lock(&self.0.handlers).insert(function.to_owned(), handler);
     }
 
+    /// What `register` was given last for `function`, to be wrapped and registered again.
+    #[must_use]
+    pub fn handler(&self, function: &str) -> Option<Handler> {
+        lock(&self.0.handlers).get(function).cloned()
+    }
+
     /// Lets `handler` answer requests to a third party's host, such as `api.stripe.com`.
     pub fn register_host(&self, host: &str, handler: HostHandler) {
         lock(&self.0.hosts).insert(host.to_owned(), handler);
@@ -222,7 +228,7 @@ impl LocalCloud {
     pub fn next_due(&self) -> Option<DateTime<Utc>> {
         let aws = &self.0.aws;
         let functions = self.registered();
-        let invocations = functions.iter().map(|name| aws.lambda.next_due(name));
+        let invocations = functions.map(|name| aws.lambda.next_due(name));
         let sources = self.0.stack.queue_sources.iter();
         let messages = sources
             .filter(|source| self.is_registered(&source.function))
@@ -301,21 +307,21 @@ impl LocalCloud {
         lock(&self.0.handlers).contains_key(function)
     }
 
-    fn registered(&self) -> Vec<String> {
-        lock(&self.0.handlers).keys().cloned().collect()
+    fn registered(&self) -> impl Iterator<Item = &str> {
+        let functions = self.0.stack.functions.keys();
+        functions.map(String::as_str).filter(|function| self.is_registered(function))
     }
 
     async fn deliver_invocations(&self) -> bool {
         let mut any = false;
         for function in self.registered() {
-            while let Some((place, invocation)) = self.0.aws.lambda.first_due(&function) {
-                let result = self.invoke(&function, invocation.payload.clone()).await;
+            while let Some((place, invocation)) = self.0.aws.lambda.first_due(function) {
+                let result = self.invoke(function, invocation.payload.clone()).await;
                 let finished = self.0.aws.lambda.finish(&place, invocation, result);
-                any = true;
-                if finished.is_err() {
-                    seen("an invocation", finished);
+                if !seen("an invocation", finished.map(|()| true)) {
                     break;
                 }
+                any = true;
             }
         }
         any

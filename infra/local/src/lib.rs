@@ -1,7 +1,9 @@
 //! The local cloud: the other side of the AWS SDK clients, in one process, on a clock that can be moved.
 
 pub mod aws;
+pub mod checkout;
 pub mod clock;
+pub mod dev;
 pub mod engine;
 pub mod functions;
 pub mod gateway;

@@ -177,12 +177,6 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         key.starts_with(prefix).then_some((key.as_str(), value))
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -202,8 +202,8 @@ const SLIPS: &[(&str, &str, &str, &[&str])] = &[
     ),
     (
         "sequences/nurture.toml",
-        "when = \"now\"",
-        "when = \"now\"\ncalendar = true",
+        "when = \"+1d 07:00\"",
+        "when = \"+1d 07:00\"\ncalendar = true",
         &[
             "sequences/nurture.toml:8:1: there is no appointment to put into a calendar file\n  mend: delete `calendar`, or enter by `consultation_booked`",
         ],

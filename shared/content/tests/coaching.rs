@@ -9,7 +9,6 @@ use content::{
     ApplyForm, BookedForm, BookingForm, Form, FormError, FormKind, Funnel, Locale, Mail, MailConsultation,
     MailContext, MailPurchase, Message, Moving, OptInForm, PageContext, RenderedMail, SlotChoice,
 };
-use domain::engagement::MailClass;
 use domain::id::Id;
 
 fn coaching() -> Funnel {

@@ -62,14 +62,14 @@ impl Invocations {
     /// The first invocation of a function that is due; it stays until it is finished.
     pub(crate) fn first_due(&self, function: &str) -> Option<(String, Invocation)> {
         let pending = lock(&self.pending);
-        let (key, invocation) = pending.first_with_prefix(&prefix(function))?;
+        let (key, invocation) = first(&pending, function)?;
         let due = due_of(key)? <= self.clock.now();
         due.then(|| (key.to_owned(), invocation.clone()))
     }
 
     pub(crate) fn next_due(&self, function: &str) -> Option<DateTime<Utc>> {
         let pending = lock(&self.pending);
-        let (key, _) = pending.first_with_prefix(&prefix(function))?;
+        let (key, _) = first(&pending, function)?;
         due_of(key)
     }
 
@@ -146,8 +146,15 @@ impl Invocations {
     }
 }
 
-fn prefix(function: &str) -> String {
-    format!("{function}|")
+fn first<'a>(
+    pending: &'a Shelf<Invocation>,
+    function: &str,
+) -> Option<(&'a str, &'a Invocation)> {
+    // Mostly there is nothing, and this is asked after every step.
+    if pending.is_empty() {
+        return None;
+    }
+    pending.first_with_prefix(&format!("{function}|"))
 }
 
 fn key(function: &str, due: DateTime<Utc>, number: u64) -> String {

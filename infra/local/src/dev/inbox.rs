@@ -18,6 +18,7 @@ use super::front::{self, Answered, Asked, see_other};
 use super::mailbox::{Preview, decoded, for_browser, headers, preview};
 use super::pages::show;
 use super::script::{goes_to, person};
+use super::view::value;
 use crate::aws::mail::Mail;
 
 /// The most mails on a page.
@@ -82,7 +83,7 @@ pub(super) async fn list(dev: &Dev, asked: &Asked) -> Answered {
     for mail in &mails {
         lines.push(line(dev, asked.locale, mail).await?);
     }
-    show(dev, asked, "inbox.html", &context! { lines, to, older })
+    show(dev, asked, "inbox.html", &context! { lines => value(lines), to, older })
 }
 
 async fn line(dev: &Dev, locale: Locale, mail: &Mail) -> Result<Line, Failure> {
@@ -130,13 +131,13 @@ pub(super) async fn mail(dev: &Dev, asked: &Asked, id: &str) -> Answered {
     }
     let attachments = mail.attachments.iter().map(|attachment| (&attachment.file_name, attachment.content.len()));
     let page = context! {
-        line => line(dev, asked.locale, &mail).await?,
+        line => value(line(dev, asked.locale, &mail).await?),
         from => decoded(&mail.from),
-        lead_id => lead_id(&mail),
+        lead_id => value(lead_id(&mail)),
         view,
-        text => &mail.text,
-        headers => headers(&mail),
-        attachments => attachments.collect::<Vec<_>>(),
+        text => mail.text.as_deref(),
+        headers => value(headers(&mail)),
+        attachments => value(attachments.collect::<Vec<_>>()),
     };
     show(dev, asked, "mail.html", &page)
 }

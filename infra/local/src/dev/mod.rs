@@ -52,7 +52,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Something else listens there.
-    #[error("port {0} is in use; choose another one: michi dev --port {}", next_port(*.0))]
+    #[error("port {0} is in use; choose another one: michi dev --port {next}", next = next_port(*.0))]
     PortInUse(u16),
     /// The port can't be listened on for another reason.
     #[error("can't listen on port {port}: {source}")]

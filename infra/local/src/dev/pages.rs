@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::{HeaderValue, StatusCode};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use content::{Locale, format};
 use domain::id::Id;
@@ -13,11 +12,12 @@ use domain::time;
 use minijinja::{Value, context};
 use serde::Serialize;
 use serde_json::json;
+use url::Url;
 use web::link::Purpose;
 use web::problem::{Failure, Problem, Status};
 
 use super::front::{self, Answered, Asked, see_other};
-use super::view::Around;
+use super::view::{Around, value};
 use super::{Dev, script};
 use crate::checkout::{PayError, Session};
 
@@ -72,12 +72,13 @@ impl Due {
     fn of(enrolment: &Enrolment, leads: &BTreeMap<&Id, &Lead>, dev: &Dev, locale: Locale) -> Option<Self> {
         let at = enrolment.next_due?;
         let lead = leads.get(&enrolment.lead_id);
+        let sequence = dev.0.funnel.sequence(&enrolment.sequence).map_or(enrolment.sequence.as_str(), |sequence| &sequence.name);
         Some(Self {
             at: date_time(at, dev, locale),
             instant: time::iso(at),
             who: lead.map_or_else(|| enrolment.lead_id.to_string(), |lead| lead.email.as_str().to_owned()),
             lead_id: enrolment.lead_id.clone(),
-            what: enrolment.step.as_ref().map_or_else(|| enrolment.sequence.to_string(), |step| format!("{} / {step}", enrolment.sequence)),
+            what: enrolment.step.as_ref().map_or_else(|| sequence.to_owned(), |step| format!("{sequence} · {step}")),
         })
     }
 }
@@ -98,7 +99,7 @@ pub(super) async fn start(dev: &Dev, asked: &Asked) -> Answered {
         waiting => waiting.len(),
         paid,
         dead_letters => dev.cloud().dead_letters().len(),
-        due,
+        due => value(due),
     };
     show(dev, asked, "start.html", &page)
 }
@@ -111,6 +112,8 @@ struct Person<'a> {
     name: Option<&'a str>,
     stage: String,
     mailing: &'static str,
+    /// Query of the inbox with only her mails.
+    inbox: String,
     score: i64,
     since: String,
     instant: String,
@@ -129,12 +132,13 @@ pub(super) async fn people(dev: &Dev, asked: &Asked) -> Answered {
             name: lead.name.as_ref().map(|name| name.as_str()),
             stage: json!(lead.stage).as_str().unwrap_or_default().to_owned(),
             mailing: lead.mailing.as_str(),
+            inbox: serde_urlencoded::to_string([("to", lead.email.as_str())]).unwrap_or_default(),
             score: lead.score,
             since: format::date_time(lead.opt_in_date, dev.0.funnel.time_zone, asked.locale),
             instant: time::iso(lead.opt_in_date),
         })
         .collect();
-    show(dev, asked, "people.html", &context! { people, total => leads.rows.len(), cut => leads.cut })
+    show(dev, asked, "people.html", &context! { people => value(people), total => leads.rows.len(), cut => leads.cut })
 }
 
 /// `GET /local/people/{lead_id}`: to the console's page, with a fresh link.
@@ -173,10 +177,10 @@ pub(super) fn checkout(dev: &Dev, asked: &Asked, id: &str) -> Answered {
         id => &session.id,
         product => &session.product,
         price => format::money(session.amount_total, &currency),
-        email => &session.customer_email,
+        email => session.customer_email.as_deref(),
         merchant => &dev.0.funnel.sender.name,
         success_url => &session.success_url,
-        cancel_url => &session.cancel_url,
+        cancel_url => session.cancel_url.as_deref(),
     };
     show(dev, asked, "checkout.html", &page)
 }
@@ -188,8 +192,7 @@ pub(super) async fn pay(dev: &Dev, asked: &Asked, id: &str) -> Answered {
     if !asked.wants_html {
         return Ok(front::json(&json!({"id": paid.id, "paid_at": paid.paid_at.map(time::iso), "success_url": paid.success_url})));
     }
-    let location = HeaderValue::from_str(&paid.success_url).ok().filter(|_| paid.success_url.is_ascii());
-    see_other(location.as_ref().and_then(|location| location.to_str().ok()).unwrap_or("/local"))
+    see_other(Url::parse(&paid.success_url)?.as_str())
 }
 
 fn not_paid(error: PayError) -> Failure {

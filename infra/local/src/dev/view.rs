@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use content::Locale;
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, UndefinedBehavior, Value, context};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("frame.html", include_str!("templates/frame.html")),
     ("start.html", include_str!("templates/start.html")),
     ("inbox.html", include_str!("templates/inbox.html")),
+    ("badges.html", include_str!("templates/badges.html")),
     ("mail.html", include_str!("templates/mail.html")),
     ("people.html", include_str!("templates/people.html")),
     ("checkout.html", include_str!("templates/checkout.html")),
@@ -31,6 +33,11 @@ fn words(locale: Locale) -> Words {
         Locale::En => include_str!("texts/en.toml"),
     };
     toml::from_str(source).expect("the embedded texts are read by this crate's tests")
+}
+
+/// Anything as the templates see it.
+pub(super) fn value(shown: impl Serialize) -> Value {
+    Value::from(Serde(shown))
 }
 
 /// What every page shows.
@@ -67,7 +74,7 @@ impl View {
         let hash = STANDARD.encode(Sha256::digest(SCRIPT));
         Self {
             environment,
-            words: Locale::ALL.into_iter().map(|locale| (locale.as_str(), Value::from_serialize(words(locale)))).collect(),
+            words: Locale::ALL.into_iter().map(|locale| (locale.as_str(), value(words(locale)))).collect(),
             policy: format!(
                 "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; frame-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
             ),
@@ -79,17 +86,11 @@ impl View {
         &self.policy
     }
 
-    /// A word of a language.
-    pub(super) fn word(&self, locale: Locale, section: &str, name: &str) -> String {
-        let word = self.words.get(locale.as_str()).and_then(|words| words.get_attr(section).ok()?.get_attr(name).ok());
-        word.map(|word| word.to_string()).unwrap_or_default()
-    }
-
     /// Makes a page.
     pub(super) fn render(&self, template: &str, locale: Locale, around: &Around<'_>, page: &Value) -> Result<String, Error> {
         let words = self.words.get(locale.as_str());
         let template = self.environment.get_template(template)?;
-        template.render(context! { lang => locale.as_str(), t => words, around, page })
+        template.render(context! { lang => locale.as_str(), t => words, around => value(around), page })
     }
 }
 

@@ -8,9 +8,8 @@ use std::{
 use axum::body::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use content::{Funnel, simulation::People};
-use domain::id::Id;
 use serde_json::{Value, json};
-use web::link::{Links, Purpose};
+use web::link::Links;
 
 use super::{Options, PUBLIC_URL, SimulationError, luck::Luck, minutes};
 use crate::{
@@ -28,7 +27,7 @@ const MACHINE: Reader<'static> = Reader { user_agent: "Mozilla/5.0", ip: "203.0.
 enum Act {
     Visit { person: usize },
     OptIn { person: usize },
-    Open { person: usize, mail: Arc<Mail>, machine: bool },
+    Open { mail: Arc<Mail>, machine: bool },
     Click { mail: Arc<Mail> },
     Unsubscribe { mail: Arc<Mail> },
     Complain { mail: Arc<Mail> },
@@ -55,9 +54,8 @@ pub struct Crowd<'a> {
     cloud: &'a LocalCloud,
     funnel: Arc<Funnel>,
     checkout: Checkout,
-    console: String,
+    links: Links,
     luck: Luck,
-    leads: usize,
     agenda: BTreeMap<(DateTime<Utc>, u64), Act>,
     planned: u64,
     memories: Vec<Memory>,
@@ -68,14 +66,12 @@ impl<'a> Crowd<'a> {
     /// People who arrive between `start` and `end`, at the hours that the funnel's rates give.
     pub fn new(cloud: &'a LocalCloud, funnel: Arc<Funnel>, secrets: &Secrets, options: &Options, start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
         let links = Links::new(secrets.keys.link_keys());
-        let operator = Id::derived("operator", &[]);
         let webhook_secret = secrets.stripe.webhook_secrets.first().map(String::as_str).unwrap_or_default();
         let mut crowd = Self {
             checkout: Checkout::open(cloud, PUBLIC_URL, webhook_secret),
-            console: links.sign(Purpose::Console, &operator, None, start),
+            links,
             cloud,
             luck: Luck::new(options.seed),
-            leads: options.leads,
             agenda: BTreeMap::new(),
             planned: 0,
             memories: (0..options.leads).map(|_| Memory::default()).collect(),
@@ -177,7 +173,7 @@ impl<'a> Crowd<'a> {
         let People { open, click, unsubscribe, .. } = *self.kind(person);
         let now = self.now();
         if self.luck.strikes(person, &occasion("machine"), rates.machine_open) {
-            self.plan(now + TimeDelta::seconds(2), Act::Open { person, mail: Arc::clone(mail), machine: true });
+            self.plan(now + TimeDelta::seconds(2), Act::Open { mail: Arc::clone(mail), machine: true });
         }
         // One draw decides both: only an opened mail can be clicked.
         let interest = self.luck.between(person, &occasion("open"), 0, 999);
@@ -186,7 +182,7 @@ impl<'a> Crowd<'a> {
         }
         let (from, until) = rates.open_after_minutes;
         let opened = now + minutes(self.luck.between(person, &occasion("open after"), from, until));
-        self.plan(opened, Act::Open { person, mail: Arc::clone(mail), machine: false });
+        self.plan(opened, Act::Open { mail: Arc::clone(mail), machine: false });
         if interest < i64::from(click) {
             let (from, until) = rates.click_after_minutes;
             let clicked = opened + minutes(self.luck.between(person, &occasion("click after"), from, until));
@@ -202,7 +198,7 @@ impl<'a> Crowd<'a> {
         match act {
             Act::Visit { person } => self.visit(person).await,
             Act::OptIn { person } => self.opt_in(person).await,
-            Act::Open { mail, machine, .. } => {
+            Act::Open { mail, machine } => {
                 self.cloud.open(&mail, if machine { MACHINE } else { PERSON });
                 Ok(())
             }
@@ -318,7 +314,7 @@ impl<'a> Crowd<'a> {
         let attended = self.luck.strikes(person, "attend", self.funnel.simulation.consultations.attend);
         let buys = attended && self.luck.strikes(person, "buy", self.funnel.simulation.sales.buy);
         let outcome = if buys { "won" } else if attended { "lost" } else { "missed" };
-        let path = format!("/console/consultations/{consultation_id}/outcome?t={}", self.console);
+        let path = format!("/console/consultations/{consultation_id}/outcome?t={}", self.links.sign_console(self.now()));
         // 409: it was moved, and this was its earlier time.
         let answer = self.post(&path, &json!({"outcome": outcome}), &[200, 409]).await?;
         if answer["consultation_id"].is_null() || !buys {
@@ -367,11 +363,6 @@ impl<'a> Crowd<'a> {
 
     fn broken(&self, what: &str) -> SimulationError {
         SimulationError::Product { at: self.now(), what: what.to_owned() }
-    }
-
-    /// How many people opted in, for the report.
-    pub fn leads(&self) -> usize {
-        self.leads
     }
 }
 

@@ -1,0 +1,141 @@
+//! The send ledger: one row a mail and person, claimed before it is handed to SES.
+
+use cloud::tables::{Claimed, Note};
+use domain::{
+    engagement::{Engagement, EngagementState, MailClass},
+    lead::Mailing,
+};
+
+use crate::{
+    engine::Engine,
+    rows::{at, id, mail, now, store_lead},
+};
+
+pub async fn a_send_is_claimed_once(engine: &Engine) {
+    let tables = &engine.tables;
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    for (attempt, expected) in [
+        (2, Claimed::Taken), // there is no first one
+        (1, Claimed::Yes),
+        (1, Claimed::Taken),
+        (2, Claimed::Yes),
+        (2, Claimed::Taken),
+        (1, Claimed::Taken),
+    ] {
+        let row = mail("l-1", "welcome", MailClass::Transactional, attempt);
+        assert_eq!(tables.claim(&row).await.unwrap(), expected, "attempt {attempt}");
+    }
+    let stored = tables.engagement(&id("l-1"), "nurture_739676_welcome").await.unwrap();
+    assert_eq!(stored, Some(mail("l-1", "welcome", MailClass::Transactional, 2)));
+}
+
+pub async fn only_one_of_two_simultaneous_claims_wins(engine: &Engine) {
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    for step in ["day-1", "day-2", "day-3", "day-4", "day-5"] {
+        let row = mail("l-1", step, MailClass::Marketing, 1);
+        let (one, other) = tokio::join!(engine.tables.claim(&row), engine.tables.claim(&row));
+        let answers = [one.unwrap(), other.unwrap()];
+        assert!(matches!(answers, [Claimed::Yes, Claimed::Taken] | [Claimed::Taken, Claimed::Yes]), "{answers:?}");
+    }
+}
+
+pub async fn the_claim_itself_asks_whether_the_person_may_be_written_to(engine: &Engine) {
+    use MailClass::{Marketing, Transactional};
+    for (lead_id, mailing, class, expected) in [
+        ("l-1", Some(Mailing::Subscribed), Marketing, Claimed::Yes),
+        ("l-2", Some(Mailing::Subscribed), Transactional, Claimed::Yes),
+        ("l-3", Some(Mailing::Unsubscribed), Marketing, Claimed::NotAllowed),
+        ("l-4", Some(Mailing::Unsubscribed), Transactional, Claimed::Yes),
+        ("l-5", Some(Mailing::Suppressed), Marketing, Claimed::NotAllowed),
+        ("l-6", Some(Mailing::Suppressed), Transactional, Claimed::NotAllowed),
+        ("l-7", None, Marketing, Claimed::NotAllowed),
+        ("l-8", None, Transactional, Claimed::NotAllowed),
+    ] {
+        if let Some(mailing) = mailing {
+            store_lead(engine, lead_id, mailing).await;
+        }
+        let row = mail(lead_id, "welcome", class, 1);
+        assert_eq!(engine.tables.claim(&row).await.unwrap(), expected, "{mailing:?} {class:?}");
+        let stored = engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap();
+        assert_eq!(stored.is_some(), expected == Claimed::Yes, "{mailing:?} {class:?}");
+    }
+}
+
+pub async fn a_send_that_is_skipped_is_not_claimed_any_more(engine: &Engine) {
+    let tables = &engine.tables;
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    let claimed = mail("l-1", "welcome", MailClass::Marketing, 1);
+    let skipped = Engagement { state: EngagementState::Skipped, reason: Some("配信停止".to_owned()), ..claimed.clone() };
+    assert!(tables.skip_send(&skipped).await.unwrap());
+    assert!(!tables.skip_send(&skipped).await.unwrap(), "it is there already");
+    assert_eq!(tables.claim(&claimed).await.unwrap(), Claimed::Taken);
+    let stored = tables.engagement(&claimed.lead_id, &claimed.engagement_id).await.unwrap();
+    assert_eq!(stored, Some(skipped));
+}
+
+pub async fn the_ledger_learns_only_in_the_states_it_is_told_of(engine: &Engine) {
+    let row = claimed(engine).await;
+    for (state, only_in, expected) in [
+        ("sent", ["claimed", "unknown"], true),
+        ("unknown", ["claimed", "claimed"], false), // SES's event was faster than the lost answer
+        ("bounced", ["sent", "unknown"], true),
+        ("sent", ["claimed", "unknown"], false),
+    ] {
+        let note = Note::default().text("state", state).text("reason", state).only_in(&only_in);
+        assert_eq!(noted(engine, &row, &note).await, expected, "{state} only in {only_in:?}");
+    }
+    let stored = engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.reason.as_deref()), (EngagementState::Bounced, Some("bounced")));
+}
+
+pub async fn the_ledger_never_forgets_what_came_first(engine: &Engine) {
+    let row = claimed(engine).await;
+    let (first, later) = (at("2027-03-01T02:00:00Z"), at("2027-03-02T02:00:00Z"));
+    for (at, message_id, link) in [(first, "m-1", "https://example.com/a"), (later, "m-2", "https://example.com/b")] {
+        let note = Note::default().text_once("message_id", message_id).flag("opened").at_once("opened_at", at);
+        let note = note.flag("clicked").at_once("clicked_at", at).text_once("click_url", link);
+        assert!(noted(engine, &row, &note).await);
+    }
+    let stored = engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap();
+    let expected = Engagement {
+        message_id: Some("m-1".to_owned()),
+        opened: true,
+        opened_at: Some(first),
+        clicked: true,
+        clicked_at: Some(first),
+        click_url: Some("https://example.com/a".to_owned()),
+        ..row
+    };
+    assert_eq!(stored, Some(expected));
+}
+
+pub async fn a_note_never_makes_a_row(engine: &Engine) {
+    let row = mail("l-1", "welcome", MailClass::Marketing, 1);
+    for note in [Note::default().flag("opened"), Note::default().text("state", "sent").only_in(&["claimed"])] {
+        assert!(!noted(engine, &row, &note).await);
+    }
+    assert_eq!(engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap(), None);
+}
+
+pub async fn a_claim_is_taken_back_only_by_its_own_attempt_and_before_it_settles(engine: &Engine) {
+    let tables = &engine.tables;
+    let first = claimed(engine).await;
+    let second = Engagement { attempt: 2, ..first.clone() };
+    assert!(!tables.release(&second).await.unwrap(), "another attempt's claim");
+    assert!(tables.release(&first).await.unwrap());
+    assert!(!tables.release(&first).await.unwrap(), "it is gone");
+    assert_eq!(tables.claim(&first).await.unwrap(), Claimed::Yes, "and can be claimed again");
+    assert!(noted(engine, &first, &Note::default().text("state", "sent").at_once("sent_date", now())).await);
+    assert!(!tables.release(&first).await.unwrap(), "SES took it");
+}
+
+async fn claimed(engine: &Engine) -> Engagement {
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    let row = mail("l-1", "welcome", MailClass::Marketing, 1);
+    assert_eq!(engine.tables.claim(&row).await.unwrap(), Claimed::Yes);
+    row
+}
+
+async fn noted(engine: &Engine, row: &Engagement, note: &Note) -> bool {
+    engine.tables.note(&row.lead_id, &row.engagement_id, note).await.unwrap()
+}

@@ -1,0 +1,54 @@
+//! Several rows written together or not at all.
+
+use cloud::{
+    tables::Table,
+    transaction::{Commit, Condition},
+};
+use domain::lead::{Lead, Mailing};
+
+use crate::{
+    engine::Engine,
+    rows::{id, now, opt_in, slot, store_lead},
+};
+
+pub async fn a_refused_transaction_names_its_parts_and_writes_nothing(engine: &Engine) {
+    let tables = &engine.tables;
+    let (known, new) = (opt_in("l-1"), opt_in("l-2"));
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    assert!(tables.add_event(&known.event).await.unwrap());
+    let free = slot("michino", now());
+    let transaction = tables.transaction().put(Table::Leads, &new.lead, &Condition::Absent).unwrap();
+    let transaction = transaction.put(Table::Leads, &known.lead, &Condition::Absent).unwrap();
+    let transaction = transaction.claim_slot(&free, &id("c-1")).unwrap();
+    let transaction = transaction.check(Table::Leads, "l-3", &Condition::version(1));
+    let transaction = transaction.event(&known.event).unwrap().event(&new.event).unwrap();
+    let transaction = transaction.free_slot(&slot("hayashi", now()), &id("c-1"));
+    assert_eq!(transaction.commit("trying").await.unwrap(), Commit::Refused(vec![1, 3, 4, 6]));
+    assert_eq!(tables.lead(&id("l-2")).await.unwrap(), None);
+    assert_eq!(tables.taken(&[free]).await.unwrap(), []);
+    assert_eq!(tables.timeline(&id("l-2")).await.unwrap(), []);
+}
+
+pub async fn of_two_writers_who_read_the_same_version_one_wins(engine: &Engine) {
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    let read = engine.tables.lead(&id("l-1")).await.unwrap().unwrap();
+    for (score, expected) in [(10, Commit::Done), (20, Commit::Refused(vec![0]))] {
+        let written = Lead { score, version: read.version + 1, ..read.clone() };
+        let before = Condition::version(read.version);
+        let transaction = engine.tables.transaction().put(Table::Leads, &written, &before).unwrap();
+        assert_eq!(transaction.commit("scoring a lead").await.unwrap(), expected, "{score}");
+    }
+    let stored = engine.tables.lead(&id("l-1")).await.unwrap();
+    assert_eq!(stored, Some(Lead { score: 10, version: 2, ..read }));
+}
+
+/// One row twice in one transaction: whoever tries that must hear of it, and not take it for a
+/// condition that did not hold.
+pub async fn a_transaction_that_can_never_be_done_is_an_error_and_no_refusal(engine: &Engine) {
+    let lead = opt_in("l-1").lead;
+    let transaction = engine.tables.transaction().put(Table::Leads, &lead, &Condition::Absent).unwrap();
+    let transaction = transaction.check(Table::Leads, "l-1", &Condition::Absent);
+    let error = transaction.commit("trying").await.unwrap_err();
+    assert!(error.to_string().contains("ValidationException"), "{error}");
+    assert_eq!(engine.tables.lead(&id("l-1")).await.unwrap(), None);
+}

@@ -1,0 +1,111 @@
+//! What the product's calls cost must be the same on every engine, or the figures of the local
+//! cloud's meter are worth nothing.
+
+use chrono::TimeDelta;
+use cloud::{
+    tables::{Claimed, Note, Table},
+    transaction::{Commit, Condition, Transaction},
+};
+use domain::{
+    consultation,
+    engagement::MailClass,
+    kpi::KpiDaily,
+    lead,
+};
+
+use crate::{
+    engine::Engine,
+    rows::{ZONE, click, enrolment, id, mail, now, opt_in, slot},
+};
+
+#[tokio::test]
+async fn the_same_calls_cost_the_same_on_every_engine() {
+    let dynoxide = bills(&Engine::dynoxide()).await;
+    let dynamodb_local = bills(&Engine::dynamodb_local().await).await;
+    let told = |bill: &[String]| bill.join(", ");
+    for ((what, one), (_, other)) in dynoxide.iter().zip(&dynamodb_local) {
+        eprintln!("{what}\n    dynoxide        {}\n    DynamoDB Local  {}", told(one), told(other));
+    }
+    assert_eq!(dynoxide, dynamodb_local);
+    assert!(dynoxide.iter().all(|(_, bill)| !bill.is_empty()), "every call is billed");
+}
+
+/// A person's way in calls, each with its bill.
+async fn bills(engine: &Engine) -> Vec<(&'static str, Vec<String>)> {
+    let tables = &engine.tables;
+    let mut bills = vec![];
+    let mut billed = |what| bills.push((what, engine.wire.take_bill()));
+
+    let new = opt_in("l-1");
+    let opted_in = tables.transaction().put(Table::Leads, &new.lead, &Condition::Absent).unwrap();
+    done(opted_in.event(&new.event).unwrap()).await;
+    billed("opting in");
+    assert!(tables.lead(&id("l-1")).await.unwrap().is_some());
+    billed("reading the lead");
+    assert!(tables.lead(&id("l-2")).await.unwrap().is_none());
+    billed("reading a lead who is not there");
+
+    let (welcome, day_1) = (enrolment("l-1", 1, "welcome"), enrolment("l-1", 1, "day-1"));
+    assert!(tables.enrol(&welcome, false).await.unwrap());
+    billed("enrolling");
+    assert!(tables.move_enrolment(&welcome, &day_1).await.unwrap());
+    billed("moving an enrolment within its hour");
+    let later = domain::sequence::Enrolment { due_hour: Some("23".to_owned()), ..enrolment("l-1", 1, "day-2") };
+    assert!(tables.move_enrolment(&day_1, &later).await.unwrap());
+    billed("moving an enrolment to another hour");
+    assert!(tables.move_enrolment(&later, &later.clone().stop("customer_paid").unwrap()).await.unwrap());
+    billed("stopping an enrolment");
+
+    let row = mail("l-1", "welcome", MailClass::Marketing, 1);
+    assert_eq!(tables.claim(&row).await.unwrap(), Claimed::Yes);
+    billed("claiming a send");
+    let sent = Note::default().text("state", "sent").text_once("message_id", "0106").at_once("sent_date", now());
+    assert!(tables.note(&row.lead_id, &row.engagement_id, &sent.only_in(&["claimed"])).await.unwrap());
+    billed("settling a send");
+    let other = mail("l-1", "day-1", MailClass::Marketing, 1);
+    assert_eq!(tables.claim(&other).await.unwrap(), Claimed::Yes);
+    engine.wire.take_bill();
+    assert!(tables.release(&other).await.unwrap());
+    billed("releasing a claim");
+    assert!(tables.skip_send(&other).await.unwrap());
+    billed("skipping a send");
+    assert!(tables.add_event(&click("l-1", "key")).await.unwrap());
+    billed("adding a fact that stands in no timeline");
+
+    let (wanted, moved) = (slot("michino", now()), slot("michino", now() + TimeDelta::hours(1)));
+    let booked = consultation::book(&id("l-1"), &wanted, 0, None, now() - TimeDelta::days(2), ZONE);
+    let consultation_id = &booked.consultation.consultation_id;
+    let booking = tables.transaction().claim_slot(&wanted, consultation_id).unwrap();
+    let booking = booking.put(Table::Consultations, &booked.consultation, &Condition::Absent).unwrap();
+    done(booking.event(&booked.event).unwrap()).await;
+    billed("booking");
+    let change = consultation::reschedule(booked.consultation.clone(), &moved, now() - TimeDelta::days(1), ZONE).unwrap();
+    let moving = tables.transaction().claim_slot(&moved, consultation_id).unwrap();
+    let moving = moving.put(Table::Consultations, &change.consultation, &Condition::version(1)).unwrap();
+    done(moving.free_slot(&wanted, consultation_id).event(&change.event).unwrap()).await;
+    billed("moving a booking");
+    assert_eq!(tables.taken(&[wanted, moved.clone()]).await.unwrap(), [moved]);
+    billed("looking for taken slots");
+
+    let gone = lead::unsubscribe(new.lead, now(), ZONE).unwrap();
+    let leaving = tables.transaction().put(Table::Leads, &gone.lead, &Condition::version(1)).unwrap();
+    done(leaving.event(&gone.event).unwrap()).await;
+    billed("unsubscribing");
+    tables.put_kpi_daily(&KpiDaily::empty(new.event.day)).await.unwrap();
+    billed("writing a day's figures");
+    assert_eq!(tables.kpi_month("2027-03").await.unwrap().len(), 1);
+    billed("reading a month's figures");
+    assert_eq!(tables.timeline(&id("l-1")).await.unwrap().len(), 4);
+    billed("reading a timeline");
+    assert_eq!(tables.engagements(&id("l-1")).await.unwrap().len(), 2);
+    billed("reading a person's mails");
+    for shard in 0..domain::limits::EVENT_SHARDS {
+        tables.events_page(new.event.day, shard, None).await.unwrap();
+    }
+    billed("reading a day's facts");
+    bills
+}
+
+async fn done(transaction: Transaction<'_>) {
+    assert_eq!(transaction.commit("writing").await.unwrap(), Commit::Done);
+}

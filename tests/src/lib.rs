@@ -1,0 +1,1 @@
+//! Holds the test targets; see the folders beside.
