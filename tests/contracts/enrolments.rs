@@ -17,7 +17,11 @@ pub async fn a_person_is_enrolled_once_and_again_only_with_a_later_generation(en
         (6, "restarted", true, true),
     ] {
         let wanted = enrolment("l-1", generation, step);
-        assert_eq!(engine.tables.enrol(&wanted, again).await.unwrap(), expected, "{generation} {step} {again}");
+        assert_eq!(
+            engine.tables.enrol(&wanted, again).await.unwrap(),
+            expected,
+            "{generation} {step} {again}"
+        );
     }
     assert_eq!(stored(engine).await, Some(enrolment("l-1", 6, "restarted")));
     assert!(engine.tables.enrol(&enrolment("l-2", 1, "welcome"), true).await.unwrap(), "somebody else");

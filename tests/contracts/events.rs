@@ -100,7 +100,10 @@ async fn facts_of(engine: &Engine, day: NaiveDate) -> Vec<Event> {
 
 /// One fact of each kind, in the order of [`FactKind::ALL`].
 fn all_facts() -> Vec<Event> {
-    let utm = BTreeMap::from([("utm_source".to_owned(), "instagram".to_owned()), ("utm_term".to_owned(), String::new())]);
+    let utm = BTreeMap::from([
+        ("utm_source".to_owned(), "instagram".to_owned()),
+        ("utm_term".to_owned(), String::new()),
+    ]);
     let mail = || ("nurture_739676_welcome".to_owned(), "nurture/welcome".to_owned());
     let (consultation_id, scheduled_date) = (id("c-1"), at("2027-03-03T01:00:00Z"));
     let (engagement_id, email_campaign_id) = mail();
@@ -122,14 +125,31 @@ fn all_facts() -> Vec<Event> {
         complained,
         Fact::Unsubscribed {},
         Fact::ConsultationBooked { consultation_id: consultation_id.clone(), version: 1, scheduled_date },
-        Fact::ConsultationRescheduled { consultation_id: consultation_id.clone(), version: 2, scheduled_date },
+        Fact::ConsultationRescheduled {
+            consultation_id: consultation_id.clone(),
+            version: 2,
+            scheduled_date,
+        },
         Fact::ConsultationCancelled { consultation_id: consultation_id.clone(), version: 3 },
         Fact::ConsultationHeld { consultation_id: consultation_id.clone() },
         Fact::ConsultationMissed { consultation_id },
         Fact::ApplicationSubmitted { application_id: id("a-1"), plan: "vip".to_owned(), price: 1_650_000 },
-        Fact::CustomerPaid { customer_id: id("u-1"), plan: "vip".to_owned(), price: i64::MAX, currency: "JPY".to_owned() },
+        Fact::CustomerPaid {
+            customer_id: id("u-1"),
+            plan: "vip".to_owned(),
+            price: i64::MAX,
+            currency: "JPY".to_owned(),
+        },
     ];
-    let visit = Event::visit(&id("v-1"), "landing", true, Some("https://example.com/?q=道".to_owned()), utm, now(), ZONE);
+    let visit = Event::visit(
+        &id("v-1"),
+        "landing",
+        true,
+        Some("https://example.com/?q=道".to_owned()),
+        utm,
+        now(),
+        ZONE,
+    );
     let rest = facts.into_iter().map(|fact| Event::about(&id("l-1"), "key", fact, now(), ZONE));
     [visit, opt_in("l-1").event].into_iter().chain(rest).collect()
 }

@@ -16,7 +16,10 @@ use domain::{
 };
 
 use crate::engine::Engine;
-use cloud::{tables::Table, transaction::{Commit, Condition}};
+use cloud::{
+    tables::Table,
+    transaction::{Commit, Condition},
+};
 
 pub const ZONE: Tz = Asia__Tokyo;
 
@@ -48,7 +51,10 @@ pub fn opt_in(lead_id: &str) -> LeadChange {
         visitor_id: Some(id("v-1")),
         locale: Some("ja".to_owned()),
         time_zone: Some(ZONE),
-        utm: BTreeMap::from([("utm_source".to_owned(), "instagram".to_owned()), ("utm_term".to_owned(), String::new())]),
+        utm: BTreeMap::from([
+            ("utm_source".to_owned(), "instagram".to_owned()),
+            ("utm_term".to_owned(), String::new()),
+        ]),
         consent: Consent {
             given_at: now(),
             text: "メールを受け取ります。\nいつでも停止できます。".to_owned(),

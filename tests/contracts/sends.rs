@@ -35,7 +35,10 @@ pub async fn only_one_of_two_simultaneous_claims_wins(engine: &Engine) {
         let row = mail("l-1", step, MailClass::Marketing, 1);
         let (one, other) = tokio::join!(engine.tables.claim(&row), engine.tables.claim(&row));
         let answers = [one.unwrap(), other.unwrap()];
-        assert!(matches!(answers, [Claimed::Yes, Claimed::Taken] | [Claimed::Taken, Claimed::Yes]), "{answers:?}");
+        assert!(
+            matches!(answers, [Claimed::Yes, Claimed::Taken] | [Claimed::Taken, Claimed::Yes]),
+            "{answers:?}"
+        );
     }
 }
 
@@ -65,7 +68,11 @@ pub async fn a_send_that_is_skipped_is_not_claimed_any_more(engine: &Engine) {
     let tables = &engine.tables;
     store_lead(engine, "l-1", Mailing::Subscribed).await;
     let claimed = mail("l-1", "welcome", MailClass::Marketing, 1);
-    let skipped = Engagement { state: EngagementState::Skipped, reason: Some("配信停止".to_owned()), ..claimed.clone() };
+    let skipped = Engagement {
+        state: EngagementState::Skipped,
+        reason: Some("配信停止".to_owned()),
+        ..claimed.clone()
+    };
     assert!(tables.skip_send(&skipped).await.unwrap());
     assert!(!tables.skip_send(&skipped).await.unwrap(), "it is there already");
     assert_eq!(tables.claim(&claimed).await.unwrap(), Claimed::Taken);
@@ -91,8 +98,11 @@ pub async fn the_ledger_learns_only_in_the_states_it_is_told_of(engine: &Engine)
 pub async fn the_ledger_never_forgets_what_came_first(engine: &Engine) {
     let row = claimed(engine).await;
     let (first, later) = (at("2027-03-01T02:00:00Z"), at("2027-03-02T02:00:00Z"));
-    for (at, message_id, link) in [(first, "m-1", "https://example.com/a"), (later, "m-2", "https://example.com/b")] {
-        let note = Note::default().text_once("message_id", message_id).flag("opened").at_once("opened_at", at);
+    for (at, message_id, link) in
+        [(first, "m-1", "https://example.com/a"), (later, "m-2", "https://example.com/b")]
+    {
+        let note =
+            Note::default().text_once("message_id", message_id).flag("opened").at_once("opened_at", at);
         let note = note.flag("clicked").at_once("clicked_at", at).text_once("click_url", link);
         assert!(noted(engine, &row, &note).await);
     }
@@ -111,7 +121,8 @@ pub async fn the_ledger_never_forgets_what_came_first(engine: &Engine) {
 
 pub async fn a_note_never_makes_a_row(engine: &Engine) {
     let row = mail("l-1", "welcome", MailClass::Marketing, 1);
-    for note in [Note::default().flag("opened"), Note::default().text("state", "sent").only_in(&["claimed"])] {
+    for note in [Note::default().flag("opened"), Note::default().text("state", "sent").only_in(&["claimed"])]
+    {
         assert!(!noted(engine, &row, &note).await);
     }
     assert_eq!(engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap(), None);

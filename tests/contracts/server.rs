@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_smithy_runtime_api::client::{http::{HttpConnector, SharedHttpConnector}, orchestrator::HttpRequest};
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, SharedHttpConnector},
+    orchestrator::HttpRequest,
+};
 use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
 
@@ -40,12 +43,15 @@ pub fn dynamodb_local() -> &'static str {
 
 fn start() -> Result<Server, String> {
     if !Path::new(DIRECTORY).join("DynamoDBLocal.jar").exists() {
-        return Err("DynamoDB Local is not in .cache/dynamodb-local: run scripts/test, which fetches it".to_owned());
+        return Err(
+            "DynamoDB Local is not in .cache/dynamodb-local: run scripts/test, which fetches it".to_owned()
+        );
     }
     let told = |error: std::io::Error| format!("DynamoDB Local can't be started: {error}");
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(told)?;
     let log = File::create(LOG).map_err(told)?;
-    let java = ["-XX:TieredStopAtLevel=1", "-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"];
+    let java =
+        ["-XX:TieredStopAtLevel=1", "-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"];
     let process = Command::new("sh")
         .args(["-c", SCRIPT, "sh"])
         .args(java)
@@ -73,7 +79,10 @@ pub async fn create_table(connector: &SharedHttpConnector, url: &str, access_key
     let mut request = HttpRequest::new(SdkBody::empty());
     request.set_method("POST").unwrap();
     request.set_uri(url).unwrap();
-    let scope = format!("AWS4-HMAC-SHA256 Credential={access_key}/20270301/{}/dynamodb/aws4_request", michi::template::REGION);
+    let scope = format!(
+        "AWS4-HMAC-SHA256 Credential={access_key}/20270301/{}/dynamodb/aws4_request",
+        michi::template::REGION
+    );
     for (name, value) in [
         ("authorization", format!("{scope}, SignedHeaders=host, Signature=none")),
         ("content-length", body.len().to_string()),

@@ -29,7 +29,10 @@ pub async fn full_rows_read_back_as_they_were_written(engine: &Engine) {
         stage: Stage::Customer,
         score: -7,
         mailing: Mailing::Unsubscribed,
-        attributes: BTreeMap::from([("業種".to_owned(), "コーチ".to_owned()), ("空".to_owned(), String::new())]),
+        attributes: BTreeMap::from([
+            ("業種".to_owned(), "コーチ".to_owned()),
+            ("空".to_owned(), String::new()),
+        ]),
         version: u64::MAX,
         ..opt_in("l-1").lead
     };
@@ -61,7 +64,8 @@ pub async fn full_rows_read_back_as_they_were_written(engine: &Engine) {
     put(engine, Table::EmailEngagement, &mail).await;
     assert_eq!(tables.engagement(&mail.lead_id, &mail.engagement_id).await.unwrap(), Some(mail));
 
-    let enrolment = Enrolment { subject: Some(id("c-1")), generation: u32::MAX, ..enrolment("l-1", 1, "welcome") };
+    let enrolment =
+        Enrolment { subject: Some(id("c-1")), generation: u32::MAX, ..enrolment("l-1", 1, "welcome") };
     put(engine, Table::Enrolments, &enrolment).await;
     assert_eq!(tables.enrolment(&enrolment.lead_id, "nurture").await.unwrap(), Some(enrolment));
 }
@@ -72,7 +76,12 @@ pub async fn one_persons_rows_are_found_by_her_id_alone(engine: &Engine) {
         for number in 1..=2 {
             put(engine, Table::Consultations, &consultation(lead_id, number)).await;
             put(engine, Table::Customers, &customer(lead_id, &format!("{lead_id}-{number}"))).await;
-            put(engine, Table::EmailEngagement, &mail(lead_id, &format!("day-{number}"), MailClass::Marketing, 1)).await;
+            put(
+                engine,
+                Table::EmailEngagement,
+                &mail(lead_id, &format!("day-{number}"), MailClass::Marketing, 1),
+            )
+            .await;
         }
         put(engine, Table::Enrolments, &enrolment(lead_id, 1, "welcome")).await;
     }

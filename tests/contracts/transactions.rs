@@ -47,7 +47,7 @@ pub async fn of_two_writers_who_read_the_same_version_one_wins(engine: &Engine) 
 pub async fn a_transaction_that_can_never_be_done_is_an_error_and_no_refusal(engine: &Engine) {
     let lead = opt_in("l-1").lead;
     let transaction = engine.tables.transaction().put(Table::Leads, &lead, &Condition::Absent).unwrap();
-    let transaction = transaction.check(Table::Leads, "l-1", &Condition::Absent);
+    let transaction = transaction.put(Table::Leads, &lead, &Condition::Absent).unwrap();
     let error = transaction.commit("trying").await.unwrap_err();
     assert!(error.to_string().contains("ValidationException"), "{error}");
     assert_eq!(engine.tables.lead(&id("l-1")).await.unwrap(), None);

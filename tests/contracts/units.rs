@@ -1,40 +1,53 @@
-//! What the product's calls cost must be the same on every engine, or the figures of the local
-//! cloud's meter are worth nothing.
+//! What the product's calls cost, engine by engine: the figures of the local cloud's meter are worth
+//! something only if its engine bills as DynamoDB does.
 
 use chrono::TimeDelta;
 use cloud::{
     tables::{Claimed, Note, Table},
     transaction::{Commit, Condition, Transaction},
 };
-use domain::{
-    consultation,
-    engagement::MailClass,
-    kpi::KpiDaily,
-    lead,
-};
+use domain::{consultation, engagement::MailClass, kpi::KpiDaily, lead, sequence::Enrolment};
 
 use crate::{
     engine::Engine,
-    rows::{ZONE, click, enrolment, id, mail, now, opt_in, slot},
+    rows::{ZONE, at, click, enrolment, id, mail, now, opt_in, slot},
 };
+
+/// Where DynamoDB Local bills otherwise than DynamoDB, whose own figures dynoxide was measured
+/// against (github.com/paritysuite/dynamodb-conformance): in a transaction it doubles the cost of a
+/// new index entry as it does the row's, forgets that of a changed one, and finds it free of charge
+/// to look for what is not there.
+const DYNAMODB_LOCAL: [(&str, &str); 6] = [
+    ("opting in", "TransactWriteItems Events 4, TransactWriteItems Leads 2"),
+    ("booking", "TransactWriteItems Consultations 6, TransactWriteItems Events 4"),
+    ("moving a booking", "TransactWriteItems Consultations 6, TransactWriteItems Events 4"),
+    ("looking for a taken slot and a free one", "BatchGetItem Consultations 0.5"),
+    ("unsubscribing", "TransactWriteItems Events 4, TransactWriteItems Leads 2"),
+    ("reading a day without facts", "Query Events 0"),
+];
 
 #[tokio::test]
 async fn the_same_calls_cost_the_same_on_every_engine() {
     let dynoxide = bills(&Engine::dynoxide()).await;
     let dynamodb_local = bills(&Engine::dynamodb_local().await).await;
-    let told = |bill: &[String]| bill.join(", ");
-    for ((what, one), (_, other)) in dynoxide.iter().zip(&dynamodb_local) {
-        eprintln!("{what}\n    dynoxide        {}\n    DynamoDB Local  {}", told(one), told(other));
+    assert_eq!(dynoxide.len(), dynamodb_local.len());
+    for ((what, bill), (_, other)) in dynoxide.iter().zip(&dynamodb_local) {
+        eprintln!("{what:40} {bill:64} DynamoDB Local: {other}");
     }
-    assert_eq!(dynoxide, dynamodb_local);
-    assert!(dynoxide.iter().all(|(_, bill)| !bill.is_empty()), "every call is billed");
+    for ((what, bill), (_, other)) in dynoxide.into_iter().zip(dynamodb_local) {
+        assert!(!bill.is_empty(), "{what} is not billed");
+        match DYNAMODB_LOCAL.iter().find(|(known, _)| *known == what) {
+            None => assert_eq!(bill, other, "{what}"),
+            Some((_, known)) => assert!(bill != other && other == *known, "{what}: {bill} / {other}"),
+        }
+    }
 }
 
 /// A person's way in calls, each with its bill.
-async fn bills(engine: &Engine) -> Vec<(&'static str, Vec<String>)> {
+async fn bills(engine: &Engine) -> Vec<(&'static str, String)> {
     let tables = &engine.tables;
     let mut bills = vec![];
-    let mut billed = |what| bills.push((what, engine.wire.take_bill()));
+    let mut billed = |what| bills.push((what, engine.wire.take_bill().join(", ")));
 
     let new = opt_in("l-1");
     let opted_in = tables.transaction().put(Table::Leads, &new.lead, &Condition::Absent).unwrap();
@@ -50,7 +63,7 @@ async fn bills(engine: &Engine) -> Vec<(&'static str, Vec<String>)> {
     billed("enrolling");
     assert!(tables.move_enrolment(&welcome, &day_1).await.unwrap());
     billed("moving an enrolment within its hour");
-    let later = domain::sequence::Enrolment { due_hour: Some("23".to_owned()), ..enrolment("l-1", 1, "day-2") };
+    let later = Enrolment { due_hour: Some("23".to_owned()), ..enrolment("l-1", 1, "day-2") };
     assert!(tables.move_enrolment(&day_1, &later).await.unwrap());
     billed("moving an enrolment to another hour");
     assert!(tables.move_enrolment(&later, &later.clone().stop("customer_paid").unwrap()).await.unwrap());
@@ -59,7 +72,8 @@ async fn bills(engine: &Engine) -> Vec<(&'static str, Vec<String>)> {
     let row = mail("l-1", "welcome", MailClass::Marketing, 1);
     assert_eq!(tables.claim(&row).await.unwrap(), Claimed::Yes);
     billed("claiming a send");
-    let sent = Note::default().text("state", "sent").text_once("message_id", "0106").at_once("sent_date", now());
+    let sent =
+        Note::default().text("state", "sent").text_once("message_id", "0106").at_once("sent_date", now());
     assert!(tables.note(&row.lead_id, &row.engagement_id, &sent.only_in(&["claimed"])).await.unwrap());
     billed("settling a send");
     let other = mail("l-1", "day-1", MailClass::Marketing, 1);
@@ -79,13 +93,15 @@ async fn bills(engine: &Engine) -> Vec<(&'static str, Vec<String>)> {
     let booking = booking.put(Table::Consultations, &booked.consultation, &Condition::Absent).unwrap();
     done(booking.event(&booked.event).unwrap()).await;
     billed("booking");
-    let change = consultation::reschedule(booked.consultation.clone(), &moved, now() - TimeDelta::days(1), ZONE).unwrap();
+    let change =
+        consultation::reschedule(booked.consultation.clone(), &moved, now() - TimeDelta::days(1), ZONE)
+            .unwrap();
     let moving = tables.transaction().claim_slot(&moved, consultation_id).unwrap();
     let moving = moving.put(Table::Consultations, &change.consultation, &Condition::version(1)).unwrap();
     done(moving.free_slot(&wanted, consultation_id).event(&change.event).unwrap()).await;
     billed("moving a booking");
     assert_eq!(tables.taken(&[wanted, moved.clone()]).await.unwrap(), [moved]);
-    billed("looking for taken slots");
+    billed("looking for a taken slot and a free one");
 
     let gone = lead::unsubscribe(new.lead, now(), ZONE).unwrap();
     let leaving = tables.transaction().put(Table::Leads, &gone.lead, &Condition::version(1)).unwrap();
@@ -99,10 +115,15 @@ async fn bills(engine: &Engine) -> Vec<(&'static str, Vec<String>)> {
     billed("reading a timeline");
     assert_eq!(tables.engagements(&id("l-1")).await.unwrap().len(), 2);
     billed("reading a person's mails");
-    for shard in 0..domain::limits::EVENT_SHARDS {
-        tables.events_page(new.event.day, shard, None).await.unwrap();
+    let mut shard = 0;
+    while tables.events_page(new.event.day, shard, None).await.unwrap().0.is_empty() {
+        shard += 1;
     }
-    billed("reading a day's facts");
+    engine.wire.take_bill();
+    tables.events_page(new.event.day, shard, None).await.unwrap();
+    billed("reading a day's facts, one shard of four");
+    tables.events_page(at("2027-04-01T00:00:00Z").date_naive(), 0, None).await.unwrap();
+    billed("reading a day without facts");
     bills
 }
 

@@ -77,10 +77,12 @@ class Cloud:
         self.client("ssm").put_parameter(Name=name, Type="SecureString", Value=json.dumps(value))
 
     def http(self, method, target, form=None, body=None, headers=None):
-        """One request to the API. `target` is a path, or a link that starts with the public URL."""
+        """One request to the API, a browser's if no headers say otherwise. `target` is a path, or a link
+        that starts with the public URL."""
         path = target.removeprefix(self.outputs["PublicUrl"])
         assert path.startswith("/"), f"{target} does not lead to the API"
-        headers = {"Host": f"{self.outputs['ApiUrl'].split('/')[2].split('.')[0]}.execute-api.localhost"} | (headers or {})
+        host = f"{self.outputs['ApiUrl'].split('/')[2].split('.')[0]}.execute-api.localhost"
+        headers = {"Host": host, "Accept": "text/html"} | (headers or {})
         if form is not None:
             body = urllib.parse.urlencode(form).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
@@ -110,6 +112,18 @@ class Cloud:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         attributes = self.client("sqs").get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)
         return sum(int(attributes["Attributes"][name]) for name in names)
+
+    def function_processes(self):
+        """Each process in which a function runs: the function's name, and what the kernel tells of it."""
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                environment = process.joinpath("environ").read_bytes().decode(errors="replace").split("\0")
+                status = process.joinpath("status").read_text()
+            except OSError:  # it ended meanwhile, or is somebody else's
+                continue
+            variables = dict(variable.partition("=")[::2] for variable in environment)
+            if variables.get("AWS_ENDPOINT_URL") == self.url and "AWS_LAMBDA_FUNCTION_NAME" in variables:
+                yield variables["AWS_LAMBDA_FUNCTION_NAME"].removeprefix(f"{STACK}-"), status
 
     def _healthy(self):
         assert self._process.poll() is None, self.log.read_text()

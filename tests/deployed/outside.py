@@ -28,11 +28,11 @@ class Outside:
         self._server.server_close()
 
     def wait_for_mail(self, campaign, seconds=60):
-        """The mail of `campaign` (sequence/step, as in its tag), waited for."""
-        wanted = lambda: next((m for m in self.mails if campaign in tags(m).values()), None)
+        """The mail of `campaign` (sequence/step), waited for."""
+        wanted = lambda: next((mail for mail in self.mails if of_campaign(mail) == campaign), None)
         with self._changed:
             if not self._changed.wait_for(wanted, seconds):
-                raise AssertionError(f"no mail {campaign} in {seconds} s, but {[tags(m) for m in self.mails]}")
+                raise AssertionError(f"no mail {campaign} in {seconds} s, but {[of_campaign(m) for m in self.mails]}")
             return wanted()
 
     def send_email(self, request):
@@ -80,6 +80,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def tags(mail):
     return {tag["Name"]: tag["Value"] for tag in mail.get("EmailTags", [])}
+
+
+def of_campaign(mail):
+    return f"{tags(mail)['sequence']}/{tags(mail)['step']}"
 
 
 def headers(mail):

@@ -280,7 +280,7 @@ impl Desk {
         let mut sessions = lock(&self.sessions);
         let key = match header(request, "idempotency-key") {
             Some(key) => key.to_owned(),
-            None => format!("request {}", sessions.len()),
+            None => format!("request {}", sessions.iter().count()),
         };
         let mut use_of_key = 0_u32;
         let id = loop {

@@ -32,6 +32,12 @@ enum Command {
     Simulate(Simulate),
     /// Print fresh keys for a deployment, as JSON for the SSM parameter
     Keygen,
+    /// Print a link to a deployment's console; reads the SSM parameter's JSON from standard input
+    Console {
+        /// Base URL of the deployment's API
+        #[arg(long)]
+        url: String,
+    },
 }
 
 #[derive(Args)]
@@ -93,6 +99,7 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Simulate(options) => play(&options).await,
         Command::Keygen => keygen(),
+        Command::Console { url } => console(&url),
     }
 }
 
@@ -114,6 +121,12 @@ fn keygen() -> Result<(), Box<dyn std::error::Error>> {
     getrandom::fill(&mut link_key).map_err(|error| error.to_string())?;
     let keys = cloud::keys::Keys::generate(id_key, link_key);
     Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(&keys)?)?)
+}
+
+fn console(url: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let keys = cloud::keys::Keys::parse(&std::io::read_to_string(std::io::stdin())?)?;
+    let token = web::link::Links::new(keys.link_keys()).sign_console(chrono::Utc::now());
+    Ok(writeln!(std::io::stdout(), "{}/console?t={token}", url.trim_end_matches('/'))?)
 }
 
 /// Logs to standard error, so that what is printed can be piped.

@@ -27,6 +27,17 @@ pub struct LinkKey {
     pub key: String,
 }
 
+/// Why keys can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// Not the JSON that `michi keygen` prints.
+    #[error("the keys are not JSON as `michi keygen` prints it (line {0}, column {1})")]
+    Shape(usize, usize),
+    /// Keys that could be guessed, or none.
+    #[error("needs id_key and at least one of link_keys, each of 64 hexadecimal digits or more")]
+    TooShort,
+}
+
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Keys(…)")
@@ -46,14 +57,19 @@ impl Keys {
     /// [`StartError`] if it can't be read or is not as expected.
     pub async fn load(cloud: &Cloud) -> Result<Self, StartError> {
         let name = cloud.env.get("KEYS_PARAMETER")?;
-        let text = parameter(cloud, &name).await?;
-        let keys: Self = serde_json::from_str(&text)
-            .map_err(|error| StartError::Parameter { name: name.clone(), reason: error.to_string() })?;
+        Self::parse(&parameter(cloud, &name).await?).map_err(|error| StartError::Parameter { name, reason: error.to_string() })
+    }
+
+    /// Reads the parameter's content.
+    ///
+    /// # Errors
+    /// [`KeysError`], which tells no key.
+    pub fn parse(text: &str) -> Result<Self, KeysError> {
+        let keys: Self = serde_json::from_str(text).map_err(|error| KeysError::Shape(error.line(), error.column()))?;
         let all = keys.link_keys.iter().map(|key| &key.key).chain([&keys.id_key]);
         let long_enough = |key: &String| HEXLOWER_PERMISSIVE.decode(key.as_bytes()).is_ok_and(|key| key.len() >= 32);
         if keys.link_keys.is_empty() || !all.into_iter().all(long_enough) {
-            let reason = "needs id_key and at least one of link_keys, each of 64 hexadecimal digits or more".to_owned();
-            return Err(StartError::Parameter { name, reason });
+            return Err(KeysError::TooShort);
         }
         Ok(keys)
     }
@@ -88,4 +104,34 @@ pub async fn parameter(cloud: &Cloud, name: &str) -> Result<String, StartError> 
     let answer = answer.map_err(|error| CallError::new("reading an SSM parameter", error))?;
     let value = answer.parameter.and_then(|parameter| parameter.value);
     value.ok_or_else(|| StartError::Parameter { name: name.to_owned(), reason: "is empty".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_that_nobody_can_guess_are_taken() {
+        let fresh = serde_json::to_string(&Keys::generate([1; 32], [2; 32])).unwrap();
+        assert!(Keys::parse(&fresh).is_ok());
+        let short = fresh.replace(&"01".repeat(32), "0101");
+        let none = r#"{"id_key": "00", "link_keys": []}"#;
+        for (text, expected) in [
+            (short.as_str(), KeysError::TooShort),
+            (none, KeysError::TooShort),
+            ("hello", KeysError::Shape(1, 1)),
+            (&fresh.replace("id_key", "key"), KeysError::Shape(1, 7)),
+        ] {
+            assert_eq!(Keys::parse(text).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn one_person_has_one_id_however_she_writes_her_address() {
+        let keys = Keys::generate([1; 32], [2; 32]);
+        let id = |text| keys.lead_id(&EmailAddress::parse(text).unwrap());
+        assert_eq!(id("Hanako@Example.com"), id("hanako@example.com"));
+        assert_ne!(id("hanako@example.com"), id("taro@example.com"));
+        assert_ne!(id("hanako@example.com"), Keys::generate([3; 32], [2; 32]).lead_id(&EmailAddress::parse("hanako@example.com").unwrap()));
+    }
 }
