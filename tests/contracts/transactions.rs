@@ -1,5 +1,7 @@
 //! Several rows written together or not at all.
 
+use std::collections::BTreeMap;
+
 use cloud::{
     tables::Table,
     transaction::{Commit, Condition},
@@ -42,13 +44,16 @@ pub async fn of_two_writers_who_read_the_same_version_one_wins(engine: &Engine) 
     assert_eq!(stored, Some(Lead { score: 10, version: 2, ..read }));
 }
 
-/// One row twice in one transaction: whoever tries that must hear of it, and not take it for a
-/// condition that did not hold.
+/// A row of more than 400 kB: whoever tries that must hear of it, and not take it for a condition that
+/// did not hold.
 pub async fn a_transaction_that_can_never_be_done_is_an_error_and_no_refusal(engine: &Engine) {
-    let lead = opt_in("l-1").lead;
-    let transaction = engine.tables.transaction().put(Table::Leads, &lead, &Condition::Absent).unwrap();
-    let transaction = transaction.put(Table::Leads, &lead, &Condition::Absent).unwrap();
-    let error = transaction.commit("trying").await.unwrap_err();
-    assert!(error.to_string().contains("ValidationException"), "{error}");
+    let known = opt_in("l-1");
+    let attributes = BTreeMap::from([("notes".to_owned(), "x".repeat(401 * 1024))]);
+    let large = Lead { attributes, ..known.lead };
+    let transaction = engine.tables.transaction().event(&known.event).unwrap();
+    let transaction = transaction.put(Table::Leads, &large, &Condition::Absent).unwrap();
+    let error = transaction.commit("storing a large lead").await.unwrap_err();
+    assert!(error.to_string().contains("exceeded the maximum allowed size"), "{error}");
     assert_eq!(engine.tables.lead(&id("l-1")).await.unwrap(), None);
+    assert_eq!(engine.tables.timeline(&id("l-1")).await.unwrap(), []);
 }

@@ -323,6 +323,8 @@ impl Funnel {
             texts => self.page_texts(),
             consent => &self.consent,
             errors,
+            wrong_email => shown.errors.contains(&FormError::Email),
+            wrong_name => shown.errors.contains(&FormError::Name),
             form,
         })
     }
