@@ -10,14 +10,16 @@ async fn two_people_never_get_one_slot() {
     let (a, b) = (world.opt_in("a@example.com").await, world.opt_in("b@example.com").await);
     let slot = world.slots().await[0].clone();
     let body = |lead| json!({"t": world.token(Purpose::Book, lead), "slot": slot});
-    let (first, second) = (world.post("/bookings", &body(&a)).await, world.post("/bookings", &body(&b)).await);
+    let (first, second) =
+        (world.post("/bookings", &body(&a)).await, world.post("/bookings", &body(&b)).await);
     assert_eq!((first.status, second.status), (200, 409), "{second:?}");
     assert_eq!(second.json()["errors"][0]["field"], "slot");
     assert!(!world.slots().await.contains(&slot));
     // The same form again is the same booking.
     let again = world.post("/bookings", &body(&a)).await;
     assert_eq!(again.json()["consultation_id"], first.json()["consultation_id"]);
-    let confirmations = world.way_of("a@example.com").iter().filter(|mail| mail.contains("confirmation")).count();
+    let confirmations =
+        world.way_of("a@example.com").iter().filter(|mail| mail.contains("confirmation")).count();
     assert_eq!(confirmations, 1);
 }
 
@@ -32,8 +34,17 @@ async fn the_confirmation_carries_a_calendar_file() {
     assert!(confirmation.text.as_ref().unwrap().contains("3月11日(木) 10:00"), "{:?}", confirmation.text);
     let file = &confirmation.attachments[0];
     let calendar = String::from_utf8(file.content.clone()).unwrap().replace("\r\n ", "");
-    assert_eq!((file.file_name.as_str(), file.content_type.as_str()), ("consultation.ics", "text/calendar; charset=utf-8; method=REQUEST"));
-    for line in ["METHOD:REQUEST", "DTSTART:20270311T010000Z", "DTEND:20270311T020000Z", "SEQUENCE:0", "STATUS:CONFIRMED"] {
+    assert_eq!(
+        (file.file_name.as_str(), file.content_type.as_str()),
+        ("consultation.ics", "text/calendar; charset=utf-8; method=REQUEST")
+    );
+    for line in [
+        "METHOD:REQUEST",
+        "DTSTART:20270311T010000Z",
+        "DTEND:20270311T020000Z",
+        "SEQUENCE:0",
+        "STATUS:CONFIRMED",
+    ] {
         assert!(calendar.contains(line), "{line} in {calendar}");
     }
 }
@@ -50,8 +61,20 @@ async fn moving_a_consultation_moves_its_reminders_and_frees_its_slot() {
     assert_eq!(moved.status, 200, "{moved:?}");
     assert!(world.slots().await.iter().any(|slot| slot.starts_with("2027-03-11T01:00:00Z")));
     world.until("2027-03-14T00:00:00Z").await;
-    let way: Vec<String> = world.way_of("hanako@example.com").into_iter().filter(|mail| mail.contains("consultation/")).collect();
-    assert_eq!(way, ["03-01 10:00 consultation/confirmation", "03-01 10:00 consultation/confirmation", "03-11 18:00 consultation/reminder-day-before", "03-12 08:00 consultation/reminder-two-hours"]);
+    let way: Vec<String> = world
+        .way_of("hanako@example.com")
+        .into_iter()
+        .filter(|mail| mail.contains("consultation/"))
+        .collect();
+    assert_eq!(
+        way,
+        [
+            "03-01 10:00 consultation/confirmation",
+            "03-01 10:00 consultation/confirmation",
+            "03-11 18:00 consultation/reminder-day-before",
+            "03-12 08:00 consultation/reminder-two-hours"
+        ]
+    );
     let mails = world.mails_to("hanako@example.com");
     let updated = mails.iter().filter(|mail| !mail.attachments.is_empty()).nth(1).unwrap();
     assert!(String::from_utf8_lossy(&updated.attachments[0].content).contains("SEQUENCE:1"));
@@ -66,7 +89,10 @@ async fn a_cancelled_consultation_reminds_nobody_and_can_be_booked_again() {
     let token = world.token(Purpose::Manage, &domain::id::Id::parse(&id).unwrap());
     // GET shows, POST acts.
     assert_eq!(world.get(&format!("/bookings/{id}?t={token}")).await.status, 200);
-    assert_eq!(world.tables().consultations(&lead_id).await.unwrap()[0].status, domain::consultation::ConsultationStatus::Booked);
+    assert_eq!(
+        world.tables().consultations(&lead_id).await.unwrap()[0].status,
+        domain::consultation::ConsultationStatus::Booked
+    );
     for _ in 0..2 {
         let cancelled = world.post(&format!("/bookings/{id}/cancel"), &json!({"t": token})).await;
         assert_eq!((cancelled.status, cancelled.json()["status"].as_str()), (200, Some("cancelled")));
@@ -74,7 +100,8 @@ async fn a_cancelled_consultation_reminds_nobody_and_can_be_booked_again() {
     let again = world.book(&lead_id, "2027-03-11T01:00").await;
     assert_ne!(again["consultation_id"], booked["consultation_id"]);
     world.until("2027-03-11T00:00:00Z").await;
-    let reminders = world.way_of("hanako@example.com").iter().filter(|mail| mail.contains("reminder")).count();
+    let reminders =
+        world.way_of("hanako@example.com").iter().filter(|mail| mail.contains("reminder")).count();
     assert_eq!(reminders, 2, "only the new one's: {:?}", world.way_of("hanako@example.com"));
 }
 
@@ -87,6 +114,10 @@ async fn a_slot_booked_for_this_afternoon_gets_only_the_reminders_that_still_mak
     let start: chrono::DateTime<chrono::Utc> = booked["start"].as_str().unwrap().parse().unwrap();
     assert!(start - world.now() >= TimeDelta::hours(24));
     world.cloud.advance_to(start).await;
-    let way: Vec<String> = world.way_of("hanako@example.com").into_iter().filter(|mail| mail.contains("consultation/")).collect();
+    let way: Vec<String> = world
+        .way_of("hanako@example.com")
+        .into_iter()
+        .filter(|mail| mail.contains("consultation/"))
+        .collect();
     assert_eq!(way.len(), 3, "{way:?}");
 }

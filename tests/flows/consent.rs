@@ -7,19 +7,37 @@ use crate::world::World;
 #[tokio::test]
 async fn one_click_unsubscription_is_honoured_whatever_the_request_looks_like() {
     for (what, headers, body) in [
-        ("RFC 8058", vec![("content-type", "application/x-www-form-urlencoded")], "List-Unsubscribe=One-Click"),
-        ("multipart", vec![("content-type", "multipart/form-data; boundary=x")], "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--"),
+        (
+            "RFC 8058",
+            vec![("content-type", "application/x-www-form-urlencoded")],
+            "List-Unsubscribe=One-Click",
+        ),
+        (
+            "multipart",
+            vec![("content-type", "multipart/form-data; boundary=x")],
+            "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--",
+        ),
         ("empty", vec![], ""),
         ("text", vec![("content-type", "text/plain"), ("user-agent", "Googlebot")], "hello"),
         ("broken JSON", vec![("content-type", "application/json")], "{"),
     ] {
         let world = World::new().await;
         let lead_id = world.opt_in("hanako@example.com").await;
-        let header = world.mails_to("hanako@example.com")[0].headers.iter().find(|(name, _)| name == "List-Unsubscribe").unwrap().1.clone();
+        let header = world.mails_to("hanako@example.com")[0]
+            .headers
+            .iter()
+            .find(|(name, _)| name == "List-Unsubscribe")
+            .unwrap()
+            .1
+            .clone();
         let url = header.trim_matches(['<', '>']).to_owned();
         let answer = world.send("POST", &url, &headers, body).await;
         assert_eq!(answer.status, 200, "{what}: {answer:?}");
-        assert_eq!(world.tables().lead(&lead_id).await.unwrap().unwrap().mailing, Mailing::Unsubscribed, "{what}");
+        assert_eq!(
+            world.tables().lead(&lead_id).await.unwrap().unwrap().mailing,
+            Mailing::Unsubscribed,
+            "{what}"
+        );
         world.until("2027-03-09T00:00:00Z").await;
         assert_eq!(world.way_of("hanako@example.com"), ["03-01 10:00 welcome/welcome"], "{what}");
         assert_eq!(world.figures("2027-03-01").await["unsubscribed"], 1, "{what}");
@@ -34,7 +52,14 @@ async fn looking_at_the_unsubscribe_page_changes_nothing() {
     let page = world.get(&format!("/unsubscribe?t={token}")).await;
     assert!(page.status == 200 && page.text.contains("method=\"post\""), "{page:?}");
     assert_eq!(world.tables().lead(&lead_id).await.unwrap().unwrap().mailing, Mailing::Subscribed);
-    let done = world.send("POST", "/unsubscribe", &[("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")], format!("t={token}")).await;
+    let done = world
+        .send(
+            "POST",
+            "/unsubscribe",
+            &[("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")],
+            format!("t={token}"),
+        )
+        .await;
     assert!(done.status == 200 && done.content_type.starts_with("text/html"), "{done:?}");
     assert_eq!(world.tables().lead(&lead_id).await.unwrap().unwrap().mailing, Mailing::Unsubscribed);
 }
@@ -43,28 +68,55 @@ async fn looking_at_the_unsubscribe_page_changes_nothing() {
 async fn after_an_unsubscription_what_was_asked_for_still_comes() {
     let world = World::new().await;
     let lead_id = world.opt_in("hanako@example.com").await;
-    world.send("POST", &format!("/unsubscribe?t={}", world.token(Purpose::Unsubscribe, &lead_id)), &[], "").await;
+    world
+        .send("POST", &format!("/unsubscribe?t={}", world.token(Purpose::Unsubscribe, &lead_id)), &[], "")
+        .await;
     world.book(&lead_id, "2027-03-11T01:00").await;
     world.until("2027-03-12T00:00:00Z").await;
     assert_eq!(
         world.way_of("hanako@example.com"),
-        ["03-01 10:00 welcome/welcome", "03-01 10:00 consultation/confirmation", "03-10 18:00 consultation/reminder-day-before", "03-11 08:00 consultation/reminder-two-hours"]
+        [
+            "03-01 10:00 welcome/welcome",
+            "03-01 10:00 consultation/confirmation",
+            "03-10 18:00 consultation/reminder-day-before",
+            "03-11 08:00 consultation/reminder-two-hours"
+        ]
     );
 }
 
 #[tokio::test]
 async fn an_address_that_bounces_or_complains_gets_nothing_more_and_the_ledger_says_why() {
-    for (email, state) in [("bounce+1@simulator.amazonses.com", "bounced"), ("complaint+1@simulator.amazonses.com", "complained")] {
+    for (email, state) in [
+        ("bounce+1@simulator.amazonses.com", "bounced"),
+        ("complaint+1@simulator.amazonses.com", "complained"),
+    ] {
         let world = World::new().await;
         let lead_id = world.opt_in(email).await;
-        assert_eq!(world.tables().lead(&lead_id).await.unwrap().unwrap().mailing, Mailing::Suppressed, "{email}");
+        assert_eq!(
+            world.tables().lead(&lead_id).await.unwrap().unwrap().mailing,
+            Mailing::Suppressed,
+            "{email}"
+        );
         world.book(&lead_id, "2027-03-11T01:00").await;
         world.until("2027-03-12T00:00:00Z").await;
         assert_eq!(world.mails_to(email).len(), 1, "{email}");
         let ledger = world.tables().engagements(&lead_id).await.unwrap();
-        let told: Vec<String> = ledger.iter().map(|row| format!("{} {} {}", row.email_campaign_id, serde_json::to_value(row.state).unwrap().as_str().unwrap(), row.reason.clone().unwrap_or_default())).collect();
+        let told: Vec<String> = ledger
+            .iter()
+            .map(|row| {
+                format!(
+                    "{} {} {}",
+                    row.email_campaign_id,
+                    serde_json::to_value(row.state).unwrap().as_str().unwrap(),
+                    row.reason.clone().unwrap_or_default()
+                )
+            })
+            .collect();
         assert!(told.iter().any(|row| row.starts_with(&format!("welcome/welcome {state}"))), "{told:?}");
-        assert!(told.contains(&"consultation/confirmation skipped the person is suppressed".to_owned()), "{told:?}");
+        assert!(
+            told.contains(&"consultation/confirmation skipped the person is suppressed".to_owned()),
+            "{told:?}"
+        );
         // A new opt-in does not open it again.
         world.post("/opt-in", &json!({"email": email, "consent": true})).await;
         assert_eq!(world.mails_to(email).len(), 1, "{email}");

@@ -20,17 +20,23 @@ async fn opt_in_step_and_mail_event_stay_within_their_write_units() {
     let email_events = world.cloud.handler("email-event").unwrap();
     let held: std::sync::Arc<std::sync::Mutex<Vec<serde_json::Value>>> = Default::default();
     let log = held.clone();
-    world.cloud.register("email-event", std::sync::Arc::new(move |event| {
-        log.lock().unwrap().push(event);
-        Box::pin(async { Ok(serde_json::Value::Null) })
-    }));
+    world.cloud.register(
+        "email-event",
+        std::sync::Arc::new(move |event| {
+            log.lock().unwrap().push(event);
+            Box::pin(async { Ok(serde_json::Value::Null) })
+        }),
+    );
     let delivery = world.cloud.handler("delivery").unwrap();
     let waiting: std::sync::Arc<std::sync::Mutex<Vec<serde_json::Value>>> = Default::default();
     let log = waiting.clone();
-    world.cloud.register("delivery", std::sync::Arc::new(move |event| {
-        log.lock().unwrap().push(event);
-        Box::pin(async { Ok(json!({"batchItemFailures": []})) })
-    }));
+    world.cloud.register(
+        "delivery",
+        std::sync::Arc::new(move |event| {
+            log.lock().unwrap().push(event);
+            Box::pin(async { Ok(json!({"batchItemFailures": []})) })
+        }),
+    );
     units(&world, "opt-in with its enrolments", 12, async |world| {
         world.opt_in("hanako@example.com").await;
     })
@@ -76,6 +82,9 @@ async fn the_nights_cost_follows_the_days_facts_not_the_number_of_leads() {
         world.figures("2027-03-20").await;
         cost.push(world.cloud.meter().read_units());
     }
-    println!("read units of one night (hundredths): {} with few leads, {} with ten times as many", cost[0], cost[1]);
+    println!(
+        "read units of one night (hundredths): {} with few leads, {} with ten times as many",
+        cost[0], cost[1]
+    );
     assert!(cost[1] * 100 <= cost[0] * 105, "{cost:?}");
 }

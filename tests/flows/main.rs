@@ -4,10 +4,12 @@
 mod bad_input;
 mod booking;
 mod consent;
+mod console;
 mod costs;
 mod mails;
 mod payment;
 mod privacy;
+mod simulation;
 mod twice;
 mod whole_way;
 mod world;

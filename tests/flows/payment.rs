@@ -16,7 +16,10 @@ async fn a_payment_reported_twice_is_one_customer_one_sale_and_one_mail() {
     assert_eq!(customers.len(), 1);
     let figures = world.figures("2027-03-01").await;
     assert_eq!((&figures["sales"], &figures["revenue"]), (&json!(1), &json!(customers[0].price)));
-    assert_eq!(world.way_of("hanako@example.com").iter().filter(|mail| mail.contains("completed")).count(), 1);
+    assert_eq!(
+        world.way_of("hanako@example.com").iter().filter(|mail| mail.contains("completed")).count(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -24,8 +27,23 @@ async fn applying_twice_opens_one_checkout() {
     let world = World::new().await;
     let lead_id = world.opt_in("hanako@example.com").await;
     let body = json!({"t": world.token(Purpose::Apply, &lead_id), "plan": "standard"});
-    let (first, second) = (world.post("/applications", &body).await, world.post("/applications", &body).await);
+    let (first, second) =
+        (world.post("/applications", &body).await, world.post("/applications", &body).await);
     assert_eq!(first.json()["checkout_url"], second.json()["checkout_url"]);
+    assert_eq!(world.figures("2027-03-01").await["applications"], 1);
+}
+
+#[tokio::test]
+async fn applying_again_from_a_later_mail_works_on_the_same_day() {
+    let world = World::new().await;
+    let lead_id = world.opt_in("hanako@example.com").await;
+    for _ in 0..2 {
+        let answer = world
+            .post("/applications", &json!({"t": world.token(Purpose::Apply, &lead_id), "plan": "standard"}))
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        world.pass(chrono::TimeDelta::hours(1)).await;
+    }
     assert_eq!(world.figures("2027-03-01").await["applications"], 1);
 }
 
@@ -46,7 +64,11 @@ async fn money_that_cant_be_matched_is_put_aside_for_a_person_with_the_reason() 
     }
     assert_eq!(
         world.dead_letters(),
-        ["the plan is not one of this funnel's", "the lead who paid is not known", "metadata.lead_id is missing or not an id"]
+        [
+            "the plan is not one of this funnel's",
+            "the lead who paid is not known",
+            "metadata.lead_id is missing or not an id"
+        ]
     );
     assert_eq!(world.figures("2027-03-01").await["sales"], 0);
 }

@@ -29,7 +29,9 @@ impl Write for Kept {
 pub fn keep_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let filter = tracing_subscriber::EnvFilter::new("debug,aws_smithy_runtime=info,aws_sdk_dynamodb=info,aws_sigv4=info");
+        let filter = tracing_subscriber::EnvFilter::new(
+            "debug,aws_smithy_runtime=info,aws_sdk_dynamodb=info,aws_sigv4=info",
+        );
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Kept).init();
     });
 }
@@ -43,7 +45,9 @@ pub fn log() -> String {
 async fn no_log_line_holds_an_address_a_name_a_number_or_a_token() {
     let world = World::new().await;
     let person = json!({"email": "hanako.private@example.org", "name": "山田華子", "phone": "090-1234-5678", "consent": true, "time_zone": "Nowhere/X"});
-    let lead_id = domain::id::Id::parse(world.post("/opt-in", &person).await.json()["lead_id"].as_str().unwrap()).unwrap();
+    let lead_id =
+        domain::id::Id::parse(world.post("/opt-in", &person).await.json()["lead_id"].as_str().unwrap())
+            .unwrap();
     world.post("/opt-in", &json!({"email": "hanako.private@", "name": "山田華子\n"})).await;
     let booked = world.book(&lead_id, "2027-03-05").await;
     world.buy(&lead_id, "vip").await;
@@ -55,7 +59,9 @@ async fn no_log_line_holds_an_address_a_name_a_number_or_a_token() {
 
     let log = log();
     assert!(log.contains("a lead was enrolled"), "the functions log what they do");
-    for secret in ["hanako.private", "山田", "090-1234", token.as_str(), "broken-token-value", "sk_test", "whsec"] {
+    for secret in
+        ["hanako.private", "山田", "090-1234", token.as_str(), "broken-token-value", "sk_test", "whsec"]
+    {
         let line = log.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{secret} in the log: {line:?}");
     }

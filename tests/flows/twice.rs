@@ -56,20 +56,34 @@ async fn a_sender_that_stopped_after_its_claim_is_found_out_and_the_sequence_goe
     tables.claim(&row).await.unwrap();
     world.until("2027-03-02T23:00:00Z").await;
     let row = tables.engagement(&lead_id, &row.engagement_id).await.unwrap().unwrap();
-    assert_eq!((row.state, row.reason.as_deref()), (EngagementState::Unknown, Some("its sender stopped before it heard from SES")));
+    assert_eq!(
+        (row.state, row.reason.as_deref()),
+        (EngagementState::Unknown, Some("its sender stopped before it heard from SES"))
+    );
     world.until("2027-03-02T23:00:00Z").await;
     world.until("2027-03-03T00:00:00Z").await;
-    assert_eq!(world.way_of("hanako@example.com"), ["03-01 10:00 welcome/welcome", "03-03 07:00 nurture/day-2"], "never sent on a doubt, and nobody stays behind");
+    assert_eq!(
+        world.way_of("hanako@example.com"),
+        ["03-01 10:00 welcome/welcome", "03-03 07:00 nurture/day-2"],
+        "never sent on a doubt, and nobody stays behind"
+    );
 }
 
 #[tokio::test]
 async fn a_timer_that_fires_for_nothing_changes_nothing() {
     let world = World::new().await;
     let lead_id = world.opt_in("hanako@example.com").await;
-    let body = |step: &str, generation: u32| json!({"lead_id": lead_id, "enrolment_id": "nurture", "generation": generation, "step": step, "hops": 0}).to_string();
+    let body = |step: &str, generation: u32| {
+        json!({"lead_id": lead_id, "enrolment_id": "nurture", "generation": generation, "step": step, "hops": 0}).to_string()
+    };
     let generation = world.tables().enrolment(&lead_id, "nurture").await.unwrap().unwrap().generation;
-    for (n, body) in [body("day-1", generation), body("day-5", generation), body("day-1", 3), body("nothing", generation)].into_iter().enumerate() {
-        let event = json!({"Records": [{"messageId": n.to_string(), "body": body, "eventSource": "aws:sqs"}]});
+    for (n, body) in
+        [body("day-1", generation), body("day-5", generation), body("day-1", 3), body("nothing", generation)]
+            .into_iter()
+            .enumerate()
+    {
+        let event =
+            json!({"Records": [{"messageId": n.to_string(), "body": body, "eventSource": "aws:sqs"}]});
         let answer = world.invoke("delivery", event).await.unwrap();
         assert_eq!(answer["batchItemFailures"], json!([]));
     }

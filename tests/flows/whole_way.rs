@@ -12,7 +12,11 @@ async fn a_person_goes_from_the_landing_page_to_a_sale_and_the_night_counts_it()
     let lead_id = world.opt_in("hanako@example.com").await;
 
     let welcome = &world.mails_to("hanako@example.com")[0];
-    assert!(welcome.links.iter().any(|link| link.href.contains("/pages/checklist")), "the lead magnet's link: {:?}", welcome.links);
+    assert!(
+        welcome.links.iter().any(|link| link.href.contains("/pages/checklist")),
+        "the lead magnet's link: {:?}",
+        welcome.links
+    );
     world.cloud.open(welcome, HUMAN);
     assert!(world.cloud.click(welcome, &welcome.links.iter().find(|link| link.tracked).unwrap().href, HUMAN));
     world.cloud.settle().await;
@@ -22,7 +26,12 @@ async fn a_person_goes_from_the_landing_page_to_a_sale_and_the_night_counts_it()
     world.until("2027-03-11T04:00:00Z").await;
     let consultation_id = booked["consultation_id"].as_str().unwrap();
     let console = world.links.sign_console(world.now());
-    let held = world.post(&format!("/console/consultations/{consultation_id}/outcome?t={console}"), &json!({"outcome": "won"})).await;
+    let held = world
+        .post(
+            &format!("/console/consultations/{consultation_id}/outcome?t={console}"),
+            &json!({"outcome": "won"}),
+        )
+        .await;
     assert_eq!(held.status, 200, "{held:?}");
     world.pass(TimeDelta::hours(3)).await;
     world.buy(&lead_id, "premium").await;
@@ -50,12 +59,27 @@ async fn a_person_goes_from_the_landing_page_to_a_sale_and_the_night_counts_it()
         ]
     );
     let first = world.figures("2027-03-01").await;
-    for (figure, count) in [("website_visitors", 1), ("lp_visitors", 1), ("opt_ins", 1), ("mails_sent", 1), ("mails_delivered", 1), ("mails_opened", 1), ("mails_clicked", 1), ("sales", 0)] {
+    for (figure, count) in [
+        ("website_visitors", 1),
+        ("lp_visitors", 1),
+        ("opt_ins", 1),
+        ("mails_sent", 1),
+        ("mails_delivered", 1),
+        ("mails_opened", 1),
+        ("mails_clicked", 1),
+        ("sales", 0),
+    ] {
         assert_eq!(first[figure], count, "{figure}");
     }
     assert_eq!(world.figures("2027-03-05").await["consultation_requests"], 1);
     let last = world.figures("2027-03-11").await;
-    for (figure, count) in [("consultations_held", 1), ("applications", 1), ("sales", 1), ("revenue", 880_000), ("mails_sent", 3)] {
+    for (figure, count) in [
+        ("consultations_held", 1),
+        ("applications", 1),
+        ("sales", 1),
+        ("revenue", 880_000),
+        ("mails_sent", 3),
+    ] {
         assert_eq!(last[figure], count, "{figure}");
     }
     let lead = world.tables().lead(&lead_id).await.unwrap().unwrap();
@@ -68,7 +92,8 @@ async fn the_night_counts_the_day_that_is_over_by_itself_and_again_the_same() {
     world.opt_in("hanako@example.com").await;
     // 03:30 in Tokyo the next morning.
     world.until("2027-03-01T18:31:00Z").await;
-    let row = world.tables().kpi_daily("2027-03-01".parse().unwrap()).await.unwrap().expect("the night's row");
+    let row =
+        world.tables().kpi_daily("2027-03-01".parse().unwrap()).await.unwrap().expect("the night's row");
     assert_eq!((row.opt_ins, row.mails_sent), (1, 1));
     world.pass(TimeDelta::days(1)).await;
     assert_eq!(world.figures("2027-03-01").await, serde_json::to_value(&row).unwrap());
@@ -76,12 +101,24 @@ async fn the_night_counts_the_day_that_is_over_by_itself_and_again_the_same() {
 
 #[tokio::test]
 async fn state_survives_a_restart() {
-    use michi::{clock::Clock, engine::Store, functions::{Secrets, launch}};
+    use michi::{
+        clock::Clock,
+        engine::Store,
+        functions::{Secrets, launch},
+    };
     let directory = tempfile::tempdir().unwrap();
     let funnel = World::new().await.funnel.clone();
     let open = async |now: &str| {
         let store = Store::Dir(directory.path().to_owned());
-        launch(funnel.clone(), store, Clock::frozen(now.parse().unwrap()), crate::world::PUBLIC_URL, &Secrets::fixed()).await.unwrap()
+        launch(
+            funnel.clone(),
+            store,
+            Clock::frozen(now.parse().unwrap()),
+            crate::world::PUBLIC_URL,
+            &Secrets::fixed(),
+        )
+        .await
+        .unwrap()
     };
     let request = axum::http::Request::post(format!("{}/opt-in", crate::world::PUBLIC_URL))
         .header("content-type", "application/json")

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use web::link::{Links, Purpose};
 
 pub const PUBLIC_URL: &str = "https://michi.example.com";
-pub const HUMAN: Reader<'static> = Reader { user_agent: "Mozilla/5.0 (iPhone)", ip: "198.51.100.7", bot: Some(false) };
+pub const HUMAN: Reader<'static> =
+    Reader { user_agent: "Mozilla/5.0 (iPhone)", ip: "198.51.100.7", bot: Some(false) };
 
 /// The product with the sample funnel, and what the tests do in it. Dropping it demands that no
 /// work was put aside unnoticed, and that nobody's data was logged.
@@ -52,11 +53,26 @@ impl World {
 
     pub async fn at(now: &str) -> Self {
         crate::privacy::keep_log();
-        let funnel = load_funnel(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../funnels/coaching"))).unwrap();
+        let funnel =
+            load_funnel(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../funnels/coaching"))).unwrap();
         let secrets = Secrets::fixed();
-        let cloud = launch(Arc::clone(&funnel), Store::Memory, Clock::frozen(now.parse().unwrap()), PUBLIC_URL, &secrets).await.unwrap();
+        let cloud = launch(
+            Arc::clone(&funnel),
+            Store::Memory,
+            Clock::frozen(now.parse().unwrap()),
+            PUBLIC_URL,
+            &secrets,
+        )
+        .await
+        .unwrap();
         let checkout = Checkout::open(&cloud, PUBLIC_URL, &secrets.stripe.webhook_secrets[0]);
-        Self { checkout, links: Links::new(secrets.keys.link_keys()), cloud, funnel, expected_dead_letters: 0 }
+        Self {
+            checkout,
+            links: Links::new(secrets.keys.link_keys()),
+            cloud,
+            funnel,
+            expected_dead_letters: 0,
+        }
     }
 
     pub fn now(&self) -> DateTime<Utc> {
@@ -72,7 +88,13 @@ impl World {
     }
 
     /// Sends a request and lets everything happen that follows at once.
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{PUBLIC_URL}{path}") };
         let mut request = axum::http::Request::builder().method(method).uri(url);
         for (name, value) in headers {
@@ -111,19 +133,27 @@ impl World {
     /// Books the first free slot that starts at or after an instant.
     pub async fn book(&self, lead_id: &Id, from: &str) -> Value {
         let slot = self.slots().await.into_iter().find(|slot| slot.as_str() >= from).expect("a free slot");
-        let answer = self.post("/bookings", &json!({"t": self.token(Purpose::Book, lead_id), "slot": slot})).await;
+        let answer =
+            self.post("/bookings", &json!({"t": self.token(Purpose::Book, lead_id), "slot": slot})).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
     pub async fn slots(&self) -> Vec<String> {
         let answer = self.get("/slots?until=2027-03-20").await.json();
-        answer["slots"].as_array().unwrap().iter().map(|slot| slot["slot"].as_str().unwrap().to_owned()).collect()
+        answer["slots"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|slot| slot["slot"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Applies for a plan and pays.
     pub async fn buy(&self, lead_id: &Id, plan: &str) -> String {
-        let answer = self.post("/applications", &json!({"t": self.token(Purpose::Apply, lead_id), "plan": plan})).await;
+        let answer = self
+            .post("/applications", &json!({"t": self.token(Purpose::Apply, lead_id), "plan": plan}))
+            .await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let session = answer.json()["checkout_url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         self.checkout.pay(&self.cloud, &session).await.unwrap();
@@ -163,8 +193,15 @@ impl World {
     pub fn dead_letters(&mut self) -> Vec<String> {
         let letters = self.cloud.dead_letters();
         self.expected_dead_letters = letters.len();
-        let reason = |body: &str| serde_json::from_str::<Value>(body).ok().and_then(|letter| letter["reason"].as_str().map(str::to_owned));
-        letters.iter().map(|(_, message)| reason(&message.body).unwrap_or_else(|| message.body.clone())).collect()
+        let reason = |body: &str| {
+            serde_json::from_str::<Value>(body)
+                .ok()
+                .and_then(|letter| letter["reason"].as_str().map(str::to_owned))
+        };
+        letters
+            .iter()
+            .map(|(_, message)| reason(&message.body).unwrap_or_else(|| message.body.clone()))
+            .collect()
     }
 }
 
@@ -172,7 +209,11 @@ impl Drop for World {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let letters = self.cloud.dead_letters();
-            assert_eq!(letters.len(), self.expected_dead_letters, "dead letters that no test looked at: {letters:?}");
+            assert_eq!(
+                letters.len(),
+                self.expected_dead_letters,
+                "dead letters that no test looked at: {letters:?}"
+            );
             let log = crate::privacy::log();
             let line = log.lines().find(|line| line.contains("@example.com") || line.contains("花子"));
             assert!(line.is_none(), "personal data in the log: {line:?}");

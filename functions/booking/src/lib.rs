@@ -12,7 +12,10 @@ use cloud::{
     tables::{Table, Tables},
     transaction::{Commit, Condition},
 };
-use content::{BookedForm, BookingForm, Form as PageForm, FormError, Funnel, Message, Moving, Page, PageContext, SlotChoice};
+use content::{
+    BookedForm, BookingForm, Form as PageForm, FormError, Funnel, Message, Moving, Page, PageContext,
+    SlotChoice,
+};
 use domain::{
     consultation::{self, Consultation, ConsultationChange, ConsultationError, ConsultationStatus, Slot},
     id::Id,
@@ -81,16 +84,27 @@ impl Booking {
         self.form_page(200, token, None, None, vec![]).await
     }
 
-    async fn form_page(&self, status: i64, token: &str, moved: Option<&Consultation>, sent: Option<&Form>, errors: Vec<FormError>) -> Result<Answer, Failure> {
+    async fn form_page(
+        &self,
+        status: i64,
+        token: &str,
+        moved: Option<&Consultation>,
+        sent: Option<&Form>,
+        errors: Vec<FormError>,
+    ) -> Result<Answer, Failure> {
         let today = time::day(self.cloud.now(), self.funnel.time_zone);
         let free = self.free(today, time::plus_days(today, SLOT_DAYS)).await?;
-        let mut slots: Vec<SlotChoice> = free.iter().map(|slot| SlotChoice { value: slot_value(slot), start: slot.start }).collect();
+        let mut slots: Vec<SlotChoice> =
+            free.iter().map(|slot| SlotChoice { value: slot_value(slot), start: slot.start }).collect();
         // Several hosts may be free at one time; a guest chooses the time.
         slots.dedup_by_key(|slot| slot.start);
         let text = |field: &str| sent.and_then(|form| form.text(field)).unwrap_or_default().to_owned();
         let form = BookingForm {
             token: token.to_owned(),
-            moving: moved.map(|consultation| Moving { consultation_id: consultation.consultation_id.clone(), start: consultation.scheduled_date }),
+            moving: moved.map(|consultation| Moving {
+                consultation_id: consultation.consultation_id.clone(),
+                start: consultation.scheduled_date,
+            }),
             slots,
             chosen: Some(text("slot")).filter(|slot| !slot.is_empty()),
             name: text("name"),
@@ -105,12 +119,18 @@ impl Booking {
         let today = time::day(self.cloud.now(), zone);
         let day = |name: &str, otherwise: NaiveDate| match request.query(name) {
             None => Ok(otherwise),
-            Some(text) => text.parse::<NaiveDate>().map_err(|_| Problem::field(name, "must be a day such as 2026-11-25")),
+            Some(text) => text
+                .parse::<NaiveDate>()
+                .map_err(|_| Problem::field(name, "must be a day such as 2026-11-25")),
         };
         let from = day("from", today)?;
         let until = day("until", time::plus_days(from, 14))?;
         if from < today || until < from || until > time::plus_days(today, SLOT_DAYS) {
-            return Err(Problem::field("until", &format!("days must run from today to at most {SLOT_DAYS} days ahead")).into());
+            return Err(Problem::field(
+                "until",
+                &format!("days must run from today to at most {SLOT_DAYS} days ahead"),
+            )
+            .into());
         }
         let free = self.free(from, until).await?;
         let slots: Vec<_> = free
@@ -122,7 +142,8 @@ impl Booking {
 
     /// Free slots, of at most [`SLOTS_PER_REQUEST`] that are offered.
     async fn free(&self, from: NaiveDate, until: NaiveDate) -> Result<Vec<Slot>, Failure> {
-        let mut offered = self.funnel.consultation.availability.slots(from, until, self.cloud.now(), self.funnel.time_zone);
+        let mut offered =
+            self.funnel.consultation.availability.slots(from, until, self.cloud.now(), self.funnel.time_zone);
         offered.truncate(SLOTS_PER_REQUEST);
         let taken = self.tables.taken(&offered).await?;
         offered.retain(|slot| !taken.contains(slot));
@@ -143,13 +164,26 @@ impl Booking {
             let version = lead.version;
             let named = Lead { name, version: version + 1, ..lead.clone() };
             // A courtesy: when somebody else writes the lead just now, the name can wait.
-            self.tables.transaction().put(Table::Leads, &named, &Condition::version(version))?.commit("naming a lead").await?;
+            self.tables
+                .transaction()
+                .put(Table::Leads, &named, &Condition::version(version))?
+                .commit("naming a lead")
+                .await?;
         }
         for round in 0..CONFLICT_RETRIES {
-            let change = consultation::book(&lead.lead_id, &slot, round, note.clone(), self.cloud.now(), self.funnel.time_zone);
+            let change = consultation::book(
+                &lead.lead_id,
+                &slot,
+                round,
+                note.clone(),
+                self.cloud.now(),
+                self.funnel.time_zone,
+            );
             match self.tables.consultation(&change.consultation.consultation_id).await? {
                 // The same form again.
-                Some(known) if known.status == ConsultationStatus::Booked => return self.booked(request, &known),
+                Some(known) if known.status == ConsultationStatus::Booked => {
+                    return self.booked(request, &known);
+                }
                 Some(_) => continue,
                 None => {}
             }
@@ -164,7 +198,11 @@ impl Booking {
 
     async fn store_booking(&self, change: &ConsultationChange, slot: &Slot) -> Result<bool, Failure> {
         let consultation = &change.consultation;
-        let all = self.tables.transaction().claim_slot(slot, &consultation.consultation_id)?.put(Table::Consultations, consultation, &Condition::Absent)?;
+        let all = self.tables.transaction().claim_slot(slot, &consultation.consultation_id)?.put(
+            Table::Consultations,
+            consultation,
+            &Condition::Absent,
+        )?;
         Ok(all.event(&change.event)?.commit("booking a consultation").await? == Commit::Done)
     }
 
@@ -181,8 +219,13 @@ impl Booking {
         }
         let before = Condition::version(consultation.version.into());
         let slot = slot_of(&consultation);
-        let change = consultation::cancel(consultation, self.cloud.now(), self.funnel.time_zone).map_err(closed)?;
-        let all = self.tables.transaction().put(Table::Consultations, &change.consultation, &before)?.free_slot(&slot, &change.consultation.consultation_id);
+        let change =
+            consultation::cancel(consultation, self.cloud.now(), self.funnel.time_zone).map_err(closed)?;
+        let all = self
+            .tables
+            .transaction()
+            .put(Table::Consultations, &change.consultation, &before)?
+            .free_slot(&slot, &change.consultation.consultation_id);
         match all.event(&change.event)?.commit("cancelling a consultation").await? {
             Commit::Done => self.cancelled(request, &change.consultation),
             Commit::Refused(_) => self.changed_meanwhile(request, &token),
@@ -196,19 +239,29 @@ impl Booking {
         let slot = self.read_slot(&mut form);
         let slot = match form.finish(slot) {
             Ok(slot) => slot,
-            Err(problem) => return self.form_again(request, &token, Some(&consultation), &sent, problem).await,
+            Err(problem) => {
+                return self.form_again(request, &token, Some(&consultation), &sent, problem).await;
+            }
         };
         if slot.start == consultation.scheduled_date && consultation.status == ConsultationStatus::Booked {
             return self.booked(request, &consultation);
         }
         let before = Condition::version(consultation.version.into());
         let old = slot_of(&consultation);
-        let change = consultation::reschedule(consultation.clone(), &slot, self.cloud.now(), self.funnel.time_zone).map_err(closed)?;
+        let change =
+            consultation::reschedule(consultation.clone(), &slot, self.cloud.now(), self.funnel.time_zone)
+                .map_err(closed)?;
         let id = &change.consultation.consultation_id;
-        let all = self.tables.transaction().claim_slot(&slot, id)?.put(Table::Consultations, &change.consultation, &before)?;
+        let all = self.tables.transaction().claim_slot(&slot, id)?.put(
+            Table::Consultations,
+            &change.consultation,
+            &before,
+        )?;
         match all.free_slot(&old, id).event(&change.event)?.commit("moving a consultation").await? {
             Commit::Done => self.booked(request, &change.consultation),
-            Commit::Refused(parts) if parts.contains(&0) => self.form_again(request, &token, Some(&consultation), &sent, taken()).await,
+            Commit::Refused(parts) if parts.contains(&0) => {
+                self.form_again(request, &token, Some(&consultation), &sent, taken()).await
+            }
             Commit::Refused(_) => self.changed_meanwhile(request, &token),
         }
     }
@@ -217,14 +270,27 @@ impl Booking {
     fn read_slot(&self, form: &mut Form) -> Option<Slot> {
         form.required("slot", |text| {
             let (start, host) = text.split_once('/').ok_or("must be a slot from GET /slots")?;
-            let start = DateTime::parse_from_rfc3339(start).map_err(|_| "must be a slot from GET /slots")?.to_utc();
+            let start =
+                DateTime::parse_from_rfc3339(start).map_err(|_| "must be a slot from GET /slots")?.to_utc();
             let host = Id::parse(host).map_err(|_| "must be a slot from GET /slots")?;
-            let offered = self.funnel.consultation.availability.slot_at(start, &host, self.cloud.now(), self.funnel.time_zone);
+            let offered = self.funnel.consultation.availability.slot_at(
+                start,
+                &host,
+                self.cloud.now(),
+                self.funnel.time_zone,
+            );
             offered.ok_or("is not offered (any more); choose another time")
         })
     }
 
-    async fn form_again(&self, request: &Request, token: &str, moved: Option<&Consultation>, sent: &Form, problem: Problem) -> Result<Answer, Failure> {
+    async fn form_again(
+        &self,
+        request: &Request,
+        token: &str,
+        moved: Option<&Consultation>,
+        sent: &Form,
+        problem: Problem,
+    ) -> Result<Answer, Failure> {
         if !request.wants_html() {
             return Err(problem.into());
         }
@@ -243,12 +309,16 @@ impl Booking {
         let id = &consultation.consultation_id;
         Ok(match request.wants_html() {
             true => answer::see_other(&format!("{}/bookings/{id}?t={token}&fresh=1", self.public_url)),
-            false => answer::json(200, &told_booking(consultation, &format!("{}/bookings/{id}?t={token}", self.public_url))),
+            false => answer::json(
+                200,
+                &told_booking(consultation, &format!("{}/bookings/{id}?t={token}", self.public_url)),
+            ),
         })
     }
 
     fn booking_page(&self, token: &str, consultation: &Consultation, fresh: bool) -> Result<Answer, Failure> {
-        let open = consultation.status == ConsultationStatus::Booked && self.cloud.now() < consultation.scheduled_date;
+        let open = consultation.status == ConsultationStatus::Booked
+            && self.cloud.now() < consultation.scheduled_date;
         if consultation.status == ConsultationStatus::Cancelled {
             return self.cancelled_page(consultation);
         }
@@ -272,7 +342,12 @@ impl Booking {
     }
 
     fn cancelled_page(&self, consultation: &Consultation) -> Result<Answer, Failure> {
-        let again = self.links.sign(Purpose::Book, &consultation.lead_id, Some(TimeDelta::days(PERSONAL_LINK_DAYS)), self.cloud.now());
+        let again = self.links.sign(
+            Purpose::Book,
+            &consultation.lead_id,
+            Some(TimeDelta::days(PERSONAL_LINK_DAYS)),
+            self.cloud.now(),
+        );
         let booking_url = format!("{}/booking?t={again}", self.public_url);
         self.shown(200, self.page("cancelled")?, PageForm::Cancelled { booking_url }, vec![])
     }
@@ -281,22 +356,32 @@ impl Booking {
         let id = request.path("consultation_id");
         match request.wants_html() {
             true => Ok(answer::see_other(&format!("{}/bookings/{id}?t={token}", self.public_url))),
-            false => Err(Problem::new(Status::Conflict, "the booking was changed in between; look at it again").into()),
+            false => {
+                Err(Problem::new(Status::Conflict, "the booking was changed in between; look at it again")
+                    .into())
+            }
         }
     }
 
-    async fn managed(&self, request: &Request, token: Option<&str>) -> Result<(String, Consultation), Failure> {
+    async fn managed(
+        &self,
+        request: &Request,
+        token: Option<&str>,
+    ) -> Result<(String, Consultation), Failure> {
         let token = token.unwrap_or_default();
         let consultation_id = self.verify(Purpose::Manage, token)?;
         if request.path("consultation_id") != consultation_id.as_str() {
-            return Err(Problem::field("t", &LinkError::Invalid.to_string()).with_status(Status::Forbidden).into());
+            return Err(Problem::field("t", &LinkError::Invalid.to_string())
+                .with_status(Status::Forbidden)
+                .into());
         }
         Ok((token.to_owned(), self.own_consultation(&consultation_id).await?))
     }
 
     async fn own_consultation(&self, consultation_id: &Id) -> Result<Consultation, Failure> {
         let consultation = self.tables.consultation(consultation_id).await?;
-        consultation.ok_or_else(|| Problem::new(Status::NotFound, "this booking does not exist any more").into())
+        consultation
+            .ok_or_else(|| Problem::new(Status::NotFound, "this booking does not exist any more").into())
     }
 
     async fn known_lead(&self, token: &str) -> Result<Lead, Failure> {
@@ -312,21 +397,33 @@ impl Booking {
     }
 
     fn manage_token(&self, consultation_id: &Id) -> String {
-        self.links.sign(Purpose::Manage, consultation_id, Some(TimeDelta::days(PERSONAL_LINK_DAYS)), self.cloud.now())
+        self.links.sign(
+            Purpose::Manage,
+            consultation_id,
+            Some(TimeDelta::days(PERSONAL_LINK_DAYS)),
+            self.cloud.now(),
+        )
     }
 
     fn page(&self, id: &str) -> Result<&Page, Problem> {
         self.funnel.page(id).ok_or_else(|| Problem::new(Status::NotFound, "there is no such page"))
     }
 
-    fn shown(&self, status: i64, page: &Page, form: PageForm, errors: Vec<FormError>) -> Result<Answer, Failure> {
+    fn shown(
+        &self,
+        status: i64,
+        page: &Page,
+        form: PageForm,
+        errors: Vec<FormError>,
+    ) -> Result<Answer, Failure> {
         let context = PageContext { public_url: self.public_url.clone(), form, errors };
         Ok(answer::html(status, self.funnel.render_page(page, &context)?))
     }
 
     fn told(&self, problem: Problem, request: &Request) -> Answer {
         if request.wants_html()
-            && let Ok(page) = self.funnel.message_page(Message::for_status(problem.status()), &self.public_url)
+            && let Ok(page) =
+                self.funnel.message_page(Message::for_status(problem.status()), &self.public_url)
         {
             return answer::html(problem.status(), page);
         }

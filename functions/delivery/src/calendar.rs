@@ -7,10 +7,18 @@ use icalendar::{Calendar, Component, Event, EventLike, EventStatus, Property};
 
 /// An invitation. Its UID stays and its SEQUENCE grows with every move, so that calendars replace
 /// the earlier time instead of showing both.
-pub fn invitation(consultation: &Consultation, attendee: &str, funnel: &Funnel, now: DateTime<Utc>) -> String {
+pub fn invitation(
+    consultation: &Consultation,
+    attendee: &str,
+    funnel: &Funnel,
+    now: DateTime<Utc>,
+) -> String {
     let sender = &funnel.sender;
-    let organizer = Property::new("ORGANIZER", format!("mailto:{}", sender.address.as_str())).add_parameter("CN", &quoted(&sender.name)).done();
-    let guest = Property::new("ATTENDEE", format!("mailto:{attendee}")).add_parameter("PARTSTAT", "ACCEPTED").done();
+    let organizer = Property::new("ORGANIZER", format!("mailto:{}", sender.address.as_str()))
+        .add_parameter("CN", &quoted(&sender.name))
+        .done();
+    let guest =
+        Property::new("ATTENDEE", format!("mailto:{attendee}")).add_parameter("PARTSTAT", "ACCEPTED").done();
     let domain = sender.address.as_str().rsplit('@').next().unwrap_or_default();
     let event = Event::new()
         .uid(&format!("{}@{domain}", consultation.consultation_id))

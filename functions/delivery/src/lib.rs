@@ -108,20 +108,30 @@ impl Delivery {
     }
 
     async fn work(&self, work: &DueStep) -> Result<(), Later> {
-        let Some(enrolment) = self.tables.enrolment(&work.lead_id, &work.enrolment_id).await? else { return Ok(()) };
+        let Some(enrolment) = self.tables.enrolment(&work.lead_id, &work.enrolment_id).await? else {
+            return Ok(());
+        };
         let Some(sequence) = self.funnel.sequence(&enrolment.sequence) else {
             return self.stop(enrolment, "the funnel has no such sequence any more").await;
         };
         let now = self.cloud.now();
         match turn(sequence, &enrolment, work, now) {
             Turn::Outdated => Ok(()),
-            Turn::Behind | Turn::Wait(_) => Ok(self.timers.set(&enrolment, sequence.class, work.hops + 1, now).await?),
+            Turn::Behind | Turn::Wait(_) => {
+                Ok(self.timers.set(&enrolment, sequence.class, work.hops + 1, now).await?)
+            }
             Turn::Pass(step, reason) => self.pass(sequence, enrolment, step, reason, work.hops).await,
             Turn::Take(step) => self.take(sequence, enrolment, step, work.hops).await,
         }
     }
 
-    async fn take(&self, sequence: &Sequence, enrolment: Enrolment, step: &Step, hops: u32) -> Result<(), Later> {
+    async fn take(
+        &self,
+        sequence: &Sequence,
+        enrolment: Enrolment,
+        step: &Step,
+        hops: u32,
+    ) -> Result<(), Later> {
         let Some(addressee) = self.addressee(sequence, &enrolment).await? else {
             return self.stop(enrolment, "the person is not known any more").await;
         };
@@ -131,15 +141,28 @@ impl Delivery {
         let engagement_id = enrolment.engagement_id(&step.id);
         let row = self.tables.engagement(&enrolment.lead_id, &engagement_id).await?;
         match claim(row.as_ref(), sequence.class, self.cloud.now()) {
-            Claim::InFlight => return Err(Later::Because("another copy of the step is being sent at this moment".to_owned())),
+            Claim::InFlight => {
+                return Err(Later::Because(
+                    "another copy of the step is being sent at this moment".to_owned(),
+                ));
+            }
             Claim::Settled => {}
-            Claim::GiveUp => self.unknown(&enrolment, step, "its sender stopped before it heard from SES").await?,
+            Claim::GiveUp => {
+                self.unknown(&enrolment, step, "its sender stopped before it heard from SES").await?
+            }
             Claim::Send { attempt } => self.send(sequence, &enrolment, step, addressee, attempt).await?,
         }
         self.advance(sequence, enrolment, step, hops).await
     }
 
-    async fn send(&self, sequence: &Sequence, enrolment: &Enrolment, step: &Step, addressee: Addressee, attempt: u8) -> Result<(), Later> {
+    async fn send(
+        &self,
+        sequence: &Sequence,
+        enrolment: &Enrolment,
+        step: &Step,
+        addressee: Addressee,
+        attempt: u8,
+    ) -> Result<(), Later> {
         let mail = match self.render(sequence, step, &addressee) {
             Ok(mail) => mail,
             Err(reason) => {
@@ -151,13 +174,20 @@ impl Delivery {
         let outgoing = self.outgoing(sequence, step, &addressee, mail, &row);
         match self.tables.claim(&row).await? {
             Claimed::Yes => {}
-            Claimed::NotAllowed => return self.skip(sequence, enrolment, step, "the person may not be written to").await,
+            Claimed::NotAllowed => {
+                return self.skip(sequence, enrolment, step, "the person may not be written to").await;
+            }
             Claimed::Taken => return Err(Later::Because("another copy of the step claimed it".to_owned())),
         }
         match self.mailer.send(outgoing).await {
             Ok(message_id) => {
-                let sent = Note::default().text("state", "sent").text_once("message_id", &message_id).at_once("sent_date", self.cloud.now());
-                self.tables.note(&row.lead_id, &row.engagement_id, &sent.only_in(&["claimed", "unknown"])).await?;
+                let sent = Note::default()
+                    .text("state", "sent")
+                    .text_once("message_id", &message_id)
+                    .at_once("sent_date", self.cloud.now());
+                self.tables
+                    .note(&row.lead_id, &row.engagement_id, &sent.only_in(&["claimed", "unknown"]))
+                    .await?;
                 Ok(())
             }
             Err(SendError::Refused(reason)) => {
@@ -209,18 +239,41 @@ impl Delivery {
     }
 
     /// Writes down that a step's mail was not sent, and moves on.
-    async fn pass(&self, sequence: &Sequence, enrolment: Enrolment, step: &Step, reason: &str, hops: u32) -> Result<(), Later> {
+    async fn pass(
+        &self,
+        sequence: &Sequence,
+        enrolment: Enrolment,
+        step: &Step,
+        reason: &str,
+        hops: u32,
+    ) -> Result<(), Later> {
         self.skip(sequence, &enrolment, step, reason).await?;
         self.advance(sequence, enrolment, step, hops).await
     }
 
-    async fn skip(&self, sequence: &Sequence, enrolment: &Enrolment, step: &Step, reason: &str) -> Result<(), Later> {
-        let row = Engagement { state: EngagementState::Skipped, reason: Some(reason.to_owned()), ..self.row(sequence, enrolment, step) };
+    async fn skip(
+        &self,
+        sequence: &Sequence,
+        enrolment: &Enrolment,
+        step: &Step,
+        reason: &str,
+    ) -> Result<(), Later> {
+        let row = Engagement {
+            state: EngagementState::Skipped,
+            reason: Some(reason.to_owned()),
+            ..self.row(sequence, enrolment, step)
+        };
         self.tables.skip_send(&row).await?;
         Ok(())
     }
 
-    async fn advance(&self, sequence: &Sequence, enrolment: Enrolment, step: &Step, hops: u32) -> Result<(), Later> {
+    async fn advance(
+        &self,
+        sequence: &Sequence,
+        enrolment: Enrolment,
+        step: &Step,
+        hops: u32,
+    ) -> Result<(), Later> {
         let zone = match self.tables.lead(&enrolment.lead_id).await? {
             Some(lead) => lead.time_zone.unwrap_or(self.funnel.time_zone),
             None => self.funnel.time_zone,
@@ -239,19 +292,31 @@ impl Delivery {
         Ok(())
     }
 
-    async fn addressee(&self, sequence: &Sequence, enrolment: &Enrolment) -> Result<Option<Addressee>, Later> {
+    async fn addressee(
+        &self,
+        sequence: &Sequence,
+        enrolment: &Enrolment,
+    ) -> Result<Option<Addressee>, Later> {
         let Some(lead) = self.tables.lead(&enrolment.lead_id).await? else { return Ok(None) };
         let (mut consultation, mut customer) = (None, None);
         match (sequence.topic(), enrolment.subject.as_ref()) {
-            (Some(Topic::Consultation), Some(subject)) => consultation = self.tables.consultation(subject).await?,
+            (Some(Topic::Consultation), Some(subject)) => {
+                consultation = self.tables.consultation(subject).await?
+            }
             (Some(Topic::Customer), Some(subject)) => customer = self.tables.customer(subject).await?,
             _ => {}
         }
         Ok(Some(Addressee { lead, consultation, customer }))
     }
 
-    fn render(&self, sequence: &Sequence, step: &Step, addressee: &Addressee) -> Result<RenderedMail, String> {
-        let mail = self.funnel.mail(&step.send).ok_or_else(|| format!("the funnel has no mail {}", step.send))?;
+    fn render(
+        &self,
+        sequence: &Sequence,
+        step: &Step,
+        addressee: &Addressee,
+    ) -> Result<RenderedMail, String> {
+        let mail =
+            self.funnel.mail(&step.send).ok_or_else(|| format!("the funnel has no mail {}", step.send))?;
         let Addressee { lead, consultation, customer } = addressee;
         let context = MailContext {
             name: lead.name.as_ref().map(|name| name.as_str().to_owned()),
@@ -275,7 +340,14 @@ impl Delivery {
         self.funnel.render(mail, &context).map_err(|problem| format!("{}: {problem}", sequence.id))
     }
 
-    fn outgoing(&self, sequence: &Sequence, step: &Step, addressee: &Addressee, mail: RenderedMail, row: &Engagement) -> OutgoingMail {
+    fn outgoing(
+        &self,
+        sequence: &Sequence,
+        step: &Step,
+        addressee: &Addressee,
+        mail: RenderedMail,
+        row: &Engagement,
+    ) -> OutgoingMail {
         let (sender, lead) = (&self.funnel.sender, &addressee.lead);
         let calendar = addressee.consultation.as_ref().filter(|_| step.calendar);
         OutgoingMail {
@@ -295,21 +367,35 @@ impl Delivery {
                 ("sequence", sequence.id.to_string()),
                 ("step", step.id.to_string()),
             ],
-            calendar: calendar.map(|consultation| calendar::invitation(consultation, lead.email.as_str(), &self.funnel, self.cloud.now())),
+            calendar: calendar.map(|consultation| {
+                calendar::invitation(consultation, lead.email.as_str(), &self.funnel, self.cloud.now())
+            }),
         }
     }
 
     fn personal_url(&self, path: &str, purpose: Purpose, lead: &Lead) -> String {
-        format!("{}/{path}?t={}", self.public_url, self.links.sign(purpose, &lead.lead_id, Some(days(PERSONAL_LINK_DAYS)), self.cloud.now()))
+        format!(
+            "{}/{path}?t={}",
+            self.public_url,
+            self.links.sign(purpose, &lead.lead_id, Some(days(PERSONAL_LINK_DAYS)), self.cloud.now())
+        )
     }
 
     fn unsubscribe_url(&self, lead: &Lead) -> String {
-        format!("{}/unsubscribe?t={}", self.public_url, self.links.sign(Purpose::Unsubscribe, &lead.lead_id, None, self.cloud.now()))
+        format!(
+            "{}/unsubscribe?t={}",
+            self.public_url,
+            self.links.sign(Purpose::Unsubscribe, &lead.lead_id, None, self.cloud.now())
+        )
     }
 
     fn manage_url(&self, consultation: &Consultation) -> String {
         let id = &consultation.consultation_id;
-        format!("{}/bookings/{id}?t={}", self.public_url, self.links.sign(Purpose::Manage, id, Some(days(PERSONAL_LINK_DAYS)), self.cloud.now()))
+        format!(
+            "{}/bookings/{id}?t={}",
+            self.public_url,
+            self.links.sign(Purpose::Manage, id, Some(days(PERSONAL_LINK_DAYS)), self.cloud.now())
+        )
     }
 }
 
@@ -324,8 +410,12 @@ impl Addressee {
         }
         match &self.consultation {
             None => Some("the consultation is not known any more".to_owned()),
-            Some(consultation) if consultation.status != ConsultationStatus::Booked => Some("the consultation no longer stands".to_owned()),
-            Some(consultation) if consultation.version != enrolment.generation => Some("the consultation was moved".to_owned()),
+            Some(consultation) if consultation.status != ConsultationStatus::Booked => {
+                Some("the consultation no longer stands".to_owned())
+            }
+            Some(consultation) if consultation.version != enrolment.generation => {
+                Some("the consultation was moved".to_owned())
+            }
             Some(_) => None,
         }
     }

@@ -16,7 +16,7 @@ use cloud::{
 use content::Funnel;
 use domain::{event::Event, id::Id, lead, limits::CONFLICT_RETRIES};
 use lambda_runtime::Error;
-use notice::{Notice, News};
+use notice::{News, Notice};
 
 /// The function's clients, made once.
 #[derive(Debug)]
@@ -32,7 +32,11 @@ impl EmailEvents {
     /// # Errors
     /// [`StartError`] if the environment is not as the template makes it.
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
-        Ok(Self { tables: Tables::new(&cloud), dead_letters: DeadLetters::new(&cloud, "email-event")?, funnel })
+        Ok(Self {
+            tables: Tables::new(&cloud),
+            dead_letters: DeadLetters::new(&cloud, "email-event")?,
+            funnel,
+        })
     }
 
     /// Takes one event of SES's. One that can't be read goes to the dead letters with the reason.
@@ -79,12 +83,18 @@ fn entry(notice: &Notice) -> Note {
     let note = Note::default();
     match &notice.news {
         // Resolves a send whose own answer was lost.
-        News::Sent => note.text("state", "sent").at_once("sent_date", notice.at).text_once("message_id", &notice.message_id).only_in(&["claimed", "unknown"]),
+        News::Sent => note
+            .text("state", "sent")
+            .at_once("sent_date", notice.at)
+            .text_once("message_id", &notice.message_id)
+            .only_in(&["claimed", "unknown"]),
         News::Delivered => note.at_once("delivered_at", notice.at),
         News::Opened { machine: true } => note.flag("machine_opened"),
         News::Opened { machine: false } => note.flag("opened").at_once("opened_at", notice.at),
         News::Clicked { machine: true, .. } => note.flag("machine_opened"),
-        News::Clicked { machine: false, link } => note.flag("clicked").at_once("clicked_at", notice.at).text_once("click_url", link),
+        News::Clicked { machine: false, link } => {
+            note.flag("clicked").at_once("clicked_at", notice.at).text_once("click_url", link)
+        }
         News::Bounced { permanent: true, reason } => note.text("state", "bounced").text("reason", reason),
         News::Bounced { permanent: false, reason } => note.text("reason", reason),
         News::Complained => note.text("state", "complained").text("reason", "called spam by its reader"),
@@ -94,7 +104,12 @@ fn entry(notice: &Notice) -> Note {
 
 /// The event without the recipients that SES repeats in it.
 fn without_addresses(mut event: serde_json::Value) -> serde_json::Value {
-    for pointer in ["/detail/mail/destination", "/detail/mail/headers", "/detail/mail/commonHeaders", "/detail/mail/source"] {
+    for pointer in [
+        "/detail/mail/destination",
+        "/detail/mail/headers",
+        "/detail/mail/commonHeaders",
+        "/detail/mail/source",
+    ] {
         if let Some(value) = event.pointer_mut(pointer) {
             *value = serde_json::Value::String("(left out)".to_owned());
         }

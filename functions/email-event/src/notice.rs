@@ -24,12 +24,22 @@ pub struct Notice {
 pub enum News {
     Sent,
     Delivered,
-    Opened { machine: bool },
-    Clicked { machine: bool, link: String },
-    Bounced { permanent: bool, reason: String },
+    Opened {
+        machine: bool,
+    },
+    Clicked {
+        machine: bool,
+        link: String,
+    },
+    Bounced {
+        permanent: bool,
+        reason: String,
+    },
     Complained,
     /// SES took it and then did not send it after all.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
 }
 
 impl News {
@@ -38,7 +48,11 @@ impl News {
         match self {
             Self::Bounced { permanent, .. } => *permanent,
             Self::Complained => true,
-            Self::Sent | Self::Delivered | Self::Opened { .. } | Self::Clicked { .. } | Self::Refused { .. } => false,
+            Self::Sent
+            | Self::Delivered
+            | Self::Opened { .. }
+            | Self::Clicked { .. }
+            | Self::Refused { .. } => false,
         }
     }
 }
@@ -87,10 +101,19 @@ impl Notice {
     /// A sentence, without personal data, saying what is missing.
     pub fn read(event: &Value) -> Result<Option<Self>, String> {
         let detail = event.get("detail").ok_or("the event has no detail")?;
-        let detail: Detail = serde_json::from_value(detail.clone()).map_err(|error| format!("detail: {error}"))?;
+        let detail: Detail =
+            serde_json::from_value(detail.clone()).map_err(|error| format!("detail: {error}"))?;
         let Some((part, news)) = news(&detail)? else { return Ok(None) };
-        let tag = |name: &str| detail.mail.tags.get(name).and_then(|values| values.first()).ok_or(format!("detail.mail.tags.{name} is missing"));
-        let lead_id = Id::parse(tag("lead_id")?).map_err(|error| format!("detail.mail.tags.lead_id {error}"))?;
+        let tag = |name: &str| {
+            detail
+                .mail
+                .tags
+                .get(name)
+                .and_then(|values| values.first())
+                .ok_or(format!("detail.mail.tags.{name} is missing"))
+        };
+        let lead_id =
+            Id::parse(tag("lead_id")?).map_err(|error| format!("detail.mail.tags.lead_id {error}"))?;
         Ok(Some(Self {
             lead_id,
             engagement_id: tag("engagement_id")?.clone(),
@@ -110,12 +133,25 @@ impl Notice {
         Some(match &self.news {
             News::Sent => (key, Fact::MailSent { engagement_id, email_campaign_id }),
             News::Delivered => (key, Fact::MailDelivered { engagement_id, email_campaign_id }),
-            News::Opened { machine } => (by_machine(key, *machine), Fact::MailOpened { engagement_id, email_campaign_id, machine: *machine }),
+            News::Opened { machine } => (
+                by_machine(key, *machine),
+                Fact::MailOpened { engagement_id, email_campaign_id, machine: *machine },
+            ),
             News::Clicked { machine, link } => {
                 let key = format!("{key}.{}", Id::derived("link", &[link]));
-                (by_machine(key, *machine), Fact::MailClicked { engagement_id, email_campaign_id, link: link.clone(), machine: *machine })
+                (
+                    by_machine(key, *machine),
+                    Fact::MailClicked {
+                        engagement_id,
+                        email_campaign_id,
+                        link: link.clone(),
+                        machine: *machine,
+                    },
+                )
             }
-            News::Bounced { permanent, .. } => (key, Fact::MailBounced { engagement_id, email_campaign_id, permanent: *permanent }),
+            News::Bounced { permanent, .. } => {
+                (key, Fact::MailBounced { engagement_id, email_campaign_id, permanent: *permanent })
+            }
             News::Complained => (key, Fact::MailComplained { engagement_id, email_campaign_id }),
             News::Refused { .. } => return None,
         })
@@ -138,7 +174,9 @@ fn news(detail: &Detail) -> Result<Read<'_>, String> {
         }
         "Click" => {
             needed("click", &detail.click)?;
-            detail.click.as_ref().map(|click| (Some(click), News::Clicked { machine: machine(click), link: link(&click.link) }))
+            detail.click.as_ref().map(|click| {
+                (Some(click), News::Clicked { machine: machine(click), link: link(&click.link) })
+            })
         }
         "Bounce" => {
             needed("bounce", &detail.bounce)?;
@@ -153,7 +191,8 @@ fn news(detail: &Detail) -> Result<Read<'_>, String> {
             Some((None, News::Refused { reason: format!("SES rejected it: {reason}") }))
         }
         "Rendering Failure" => {
-            let reason = detail.failure.as_ref().map(|failure| failure.error_message.clone()).unwrap_or_default();
+            let reason =
+                detail.failure.as_ref().map(|failure| failure.error_message.clone()).unwrap_or_default();
             Some((None, News::Refused { reason: format!("SES could not render it: {reason}") }))
         }
         "DeliveryDelay" | "Subscription" => None,
@@ -197,14 +236,44 @@ mod tests {
         let iphone = "Mozilla/5.0 (iPhone)";
         for (event, expected) in [
             (event("Send", json!({"send": {}})), Some(News::Sent)),
-            (event("Delivery", json!({"delivery": {"timestamp": "2026-11-22T01:00:02.000Z"}})), Some(News::Delivered)),
-            (event("Open", json!({"open": {"timestamp": "2026-11-22T02:00:00.000Z", "userAgent": iphone, "ipAddress": "198.51.100.1"}})), Some(News::Opened { machine: false })),
-            (event("Open", json!({"open": {"userAgent": iphone, "isBotEvent": "Likely"}})), Some(News::Opened { machine: true })),
-            (event("Click", json!({"click": {"link": link, "userAgent": iphone, "linkTags": null}})), Some(News::Clicked { machine: false, link: "https://example.com/booking".into() })),
-            (event("Bounce", json!({"bounce": {"bounceType": "Permanent", "bounceSubType": "General"}})), Some(News::Bounced { permanent: true, reason: "bounced: Permanent / General".into() })),
-            (event("Bounce", json!({"bounce": {"bounceType": "Transient", "bounceSubType": "MailboxFull"}})), Some(News::Bounced { permanent: false, reason: "bounced: Transient / MailboxFull".into() })),
-            (event("Complaint", json!({"complaint": {"complaintFeedbackType": "abuse"}})), Some(News::Complained)),
-            (event("Reject", json!({"reject": {"reason": "Bad content"}})), Some(News::Refused { reason: "SES rejected it: Bad content".into() })),
+            (
+                event("Delivery", json!({"delivery": {"timestamp": "2026-11-22T01:00:02.000Z"}})),
+                Some(News::Delivered),
+            ),
+            (
+                event(
+                    "Open",
+                    json!({"open": {"timestamp": "2026-11-22T02:00:00.000Z", "userAgent": iphone, "ipAddress": "198.51.100.1"}}),
+                ),
+                Some(News::Opened { machine: false }),
+            ),
+            (
+                event("Open", json!({"open": {"userAgent": iphone, "isBotEvent": "Likely"}})),
+                Some(News::Opened { machine: true }),
+            ),
+            (
+                event("Click", json!({"click": {"link": link, "userAgent": iphone, "linkTags": null}})),
+                Some(News::Clicked { machine: false, link: "https://example.com/booking".into() }),
+            ),
+            (
+                event("Bounce", json!({"bounce": {"bounceType": "Permanent", "bounceSubType": "General"}})),
+                Some(News::Bounced { permanent: true, reason: "bounced: Permanent / General".into() }),
+            ),
+            (
+                event(
+                    "Bounce",
+                    json!({"bounce": {"bounceType": "Transient", "bounceSubType": "MailboxFull"}}),
+                ),
+                Some(News::Bounced { permanent: false, reason: "bounced: Transient / MailboxFull".into() }),
+            ),
+            (
+                event("Complaint", json!({"complaint": {"complaintFeedbackType": "abuse"}})),
+                Some(News::Complained),
+            ),
+            (
+                event("Reject", json!({"reject": {"reason": "Bad content"}})),
+                Some(News::Refused { reason: "SES rejected it: Bad content".into() }),
+            ),
             (event("DeliveryDelay", json!({"deliveryDelay": {}})), None),
         ] {
             assert_eq!(Notice::read(&event).unwrap().map(|notice| notice.news), expected, "{event}");
@@ -231,7 +300,14 @@ mod tests {
 
     #[test]
     fn the_same_news_is_the_same_fact_and_a_machines_is_another() {
-        let open = |agent: &str| Notice::read(&event("Open", json!({"open": {"userAgent": agent}}))).unwrap().unwrap().fact().unwrap().0;
+        let open = |agent: &str| {
+            Notice::read(&event("Open", json!({"open": {"userAgent": agent}})))
+                .unwrap()
+                .unwrap()
+                .fact()
+                .unwrap()
+                .0
+        };
         assert_eq!(open("Mozilla/5.0 (A)"), open("Mozilla/5.0 (B)"));
         assert_ne!(open("Mozilla/5.0 (A)"), open("Mozilla/5.0"));
     }

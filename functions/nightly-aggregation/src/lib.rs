@@ -111,7 +111,11 @@ mod tests {
             ("2026-02-30", Err("date: must be a day such as 2026-11-22")),
             ("yesterday", Err("date: must be a day such as 2026-11-22")),
         ] {
-            assert_eq!(ordered(text, today).map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{text}");
+            assert_eq!(
+                ordered(text, today).map_err(|error| error.to_string()),
+                expected.map_err(str::to_owned),
+                "{text}"
+            );
         }
     }
 }

@@ -81,7 +81,12 @@ impl OptIn {
             true => PageForm::OptIn(OptInForm {
                 lead_magnet: request.query("lead_magnet_type").and_then(|text| Id::parse(text).ok()),
                 source: request.query("source").map(str::to_owned),
-                utm: request.all_query().iter().filter(|(name, _)| name.starts_with("utm_")).map(|(name, value)| (name.clone(), value.clone())).collect(),
+                utm: request
+                    .all_query()
+                    .iter()
+                    .filter(|(name, _)| name.starts_with("utm_"))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect(),
                 ..OptInForm::default()
             }),
             false => PageForm::None,
@@ -89,7 +94,13 @@ impl OptIn {
         self.shown(200, page, form, vec![])
     }
 
-    fn shown(&self, status: i64, page: &Page, form: PageForm, errors: Vec<FormError>) -> Result<Answer, Failure> {
+    fn shown(
+        &self,
+        status: i64,
+        page: &Page,
+        form: PageForm,
+        errors: Vec<FormError>,
+    ) -> Result<Answer, Failure> {
         let context = PageContext { public_url: self.public_url.clone(), form, errors };
         Ok(answer::html(status, self.funnel.render_page(page, &context)?))
     }
@@ -112,7 +123,9 @@ impl OptIn {
     }
 
     fn read_opt_in(&self, mut form: Form, request: &Request) -> Result<OptInCommand, Problem> {
-        let known_magnets = || self.funnel.lead_magnets.iter().map(|magnet| magnet.id.as_str()).collect::<Vec<_>>().join(", ");
+        let known_magnets = || {
+            self.funnel.lead_magnets.iter().map(|magnet| magnet.id.as_str()).collect::<Vec<_>>().join(", ")
+        };
         let magnet = form.optional("lead_magnet_type", |text| {
             let magnet = Id::parse(text).ok().filter(|id| self.funnel.lead_magnet(id).is_some());
             magnet.ok_or_else(|| format!("is not a lead magnet of this funnel; known: {}", known_magnets()))
@@ -123,7 +136,12 @@ impl OptIn {
         let email = form.required("email", EmailAddress::parse);
         let (name, phone, source) = (form.short("name"), form.short("phone"), form.short("source"));
         let (visitor_id, utm) = (form.id("visitor_id"), form.utm());
-        let consent = Consent { given_at: self.cloud.now(), text: self.funnel.consent.clone(), place: "POST /opt-in".to_owned(), ip: request.ip.clone() };
+        let consent = Consent {
+            given_at: self.cloud.now(),
+            text: self.funnel.consent.clone(),
+            place: "POST /opt-in".to_owned(),
+            ip: request.ip.clone(),
+        };
         let command = email.map(|email| OptInCommand {
             email,
             name,
@@ -167,13 +185,21 @@ impl OptIn {
         for _ in 0..CONFLICT_RETRIES {
             let known = self.tables.lead(lead_id).await?;
             let before = known.as_ref().map_or(Condition::Absent, |lead| Condition::version(lead.version));
-            let LeadChange { lead, event } = lead::opt_in(known.clone(), lead_id.clone(), command.clone(), self.cloud.now(), self.funnel.time_zone);
+            let LeadChange { lead, event } = lead::opt_in(
+                known.clone(),
+                lead_id.clone(),
+                command.clone(),
+                self.cloud.now(),
+                self.funnel.time_zone,
+            );
             let both = self.tables.transaction().put(Table::Leads, &lead, &before)?.event(&event)?;
             match both.commit("opting a lead in").await? {
                 Commit::Done => return Ok(()),
                 Commit::Refused(parts) if parts.contains(&0) => {}
                 // The same form again: the fact is known, but it may carry a corrected name.
-                Commit::Refused(_) if known.as_ref().is_some_and(|known| tells_nothing_new(known, &lead)) => return Ok(()),
+                Commit::Refused(_) if known.as_ref().is_some_and(|known| tells_nothing_new(known, &lead)) => {
+                    return Ok(());
+                }
                 Commit::Refused(_) => {
                     let alone = self.tables.transaction().put(Table::Leads, &lead, &before)?;
                     if alone.commit("updating a lead").await? == Commit::Done {
@@ -182,7 +208,11 @@ impl OptIn {
                 }
             }
         }
-        Err(Problem::new(Status::Unavailable, "this lead is being changed by many requests at once; try again").into())
+        Err(Problem::new(
+            Status::Unavailable,
+            "this lead is being changed by many requests at once; try again",
+        )
+        .into())
     }
 
     fn opted_in(&self, request: &Request, lead_id: Option<&Id>) -> Answer {
@@ -197,12 +227,18 @@ impl OptIn {
         let mut form = request.form()?;
         let visitor = form.required("visitor_id", Id::parse);
         let page = form.required("page", |text| {
-            self.funnel.page(text).filter(|page| page.is_public()).ok_or("is not a page of this funnel").map(|page| (page.id.clone(), page.is_landing()))
+            self.funnel
+                .page(text)
+                .filter(|page| page.is_public())
+                .ok_or("is not a page of this funnel")
+                .map(|page| (page.id.clone(), page.is_landing()))
         });
         let utm = form.utm();
         let referrer = form.text("referrer").map(|text| text.chars().take(URL_BYTES / 4).collect());
         let now = self.cloud.now();
-        let event = visitor.zip(page).map(|(visitor, (page, landing))| Event::visit(&visitor, page.as_str(), landing, referrer, utm, now, self.funnel.time_zone));
+        let event = visitor.zip(page).map(|(visitor, (page, landing))| {
+            Event::visit(&visitor, page.as_str(), landing, referrer, utm, now, self.funnel.time_zone)
+        });
         self.tables.add_event(&form.finish(event)?).await?;
         Ok(answer::no_content())
     }
@@ -210,7 +246,10 @@ impl OptIn {
     fn show_unsubscribe(&self, request: &Request) -> Result<Answer, Failure> {
         let token = request.query("t").unwrap_or_default();
         self.lead_of(token)?;
-        let page = self.funnel.page("unsubscribe").ok_or_else(|| Problem::new(Status::NotFound, "there is no such page"))?;
+        let page = self
+            .funnel
+            .page("unsubscribe")
+            .ok_or_else(|| Problem::new(Status::NotFound, "there is no such page"))?;
         self.shown(200, page, PageForm::Unsubscribe { token: token.to_owned() }, vec![])
     }
 
@@ -223,8 +262,14 @@ impl OptIn {
         for _ in 0..CONFLICT_RETRIES {
             let Some(known) = self.tables.lead(&lead_id).await? else { break };
             let version = known.version;
-            let Some(change) = lead::unsubscribe(known, self.cloud.now(), self.funnel.time_zone) else { break };
-            let both = self.tables.transaction().put(Table::Leads, &change.lead, &Condition::version(version))?.event(&change.event)?;
+            let Some(change) = lead::unsubscribe(known, self.cloud.now(), self.funnel.time_zone) else {
+                break;
+            };
+            let both = self
+                .tables
+                .transaction()
+                .put(Table::Leads, &change.lead, &Condition::version(version))?
+                .event(&change.event)?;
             if both.commit("unsubscribing a lead").await? == Commit::Done {
                 break;
             }
@@ -244,7 +289,8 @@ impl OptIn {
 
     fn told(&self, problem: Problem, request: &Request) -> Answer {
         if request.wants_html()
-            && let Ok(page) = self.funnel.message_page(Message::for_status(problem.status()), &self.public_url)
+            && let Ok(page) =
+                self.funnel.message_page(Message::for_status(problem.status()), &self.public_url)
         {
             return answer::html(problem.status(), page);
         }

@@ -52,7 +52,15 @@ impl Payments {
             .map_err(|error| StartError::Parameter { name, reason: error.to_string() })?;
         let stripe = Stripe::new(cloud.http.clone(), secrets);
         let dead_letters = DeadLetters::new(&cloud, "payment")?;
-        Ok(Self { tables: Tables::new(&cloud), dead_letters, links, stripe, funnel, public_url: cloud.public_url()?, cloud })
+        Ok(Self {
+            tables: Tables::new(&cloud),
+            dead_letters,
+            links,
+            stripe,
+            funnel,
+            public_url: cloud.public_url()?,
+            cloud,
+        })
     }
 
     /// Answers one request. Never fails: what goes wrong becomes an answer.
@@ -89,11 +97,17 @@ impl Payments {
         let plan = match form.finish(plan) {
             Ok(plan) => plan,
             Err(_) if request.wants_html() => {
-                return self.shown(422, "apply", PageForm::Apply(ApplyForm { token, chosen: None }), vec![FormError::Plan]);
+                return self.shown(
+                    422,
+                    "apply",
+                    PageForm::Apply(ApplyForm { token, chosen: None }),
+                    vec![FormError::Plan],
+                );
             }
             Err(problem) => return Err(problem.into()),
         };
-        let (application_id, event) = customer::apply(&lead.lead_id, plan, self.cloud.now(), self.funnel.time_zone);
+        let (application_id, event) =
+            customer::apply(&lead.lead_id, plan, self.cloud.now(), self.funnel.time_zone);
         self.tables.add_event(&event).await?;
         let checkout = Checkout {
             lead_id: &lead.lead_id,
@@ -107,13 +121,17 @@ impl Payments {
         let url = self.stripe.open_checkout(&checkout).await?;
         Ok(match request.wants_html() {
             true => answer::see_other(&url),
-            false => answer::json(200, &json!({"application_id": application_id, "plan": plan.id, "price": plan.price, "currency": self.funnel.currency, "checkout_url": url})),
+            false => answer::json(
+                200,
+                &json!({"application_id": application_id, "plan": plan.id, "price": plan.price, "currency": self.funnel.currency, "checkout_url": url}),
+            ),
         })
     }
 
     fn read_plan(&self, form: &mut Form) -> Option<&Plan> {
         form.required("plan", |text| {
-            let known = || self.funnel.plans.iter().map(|plan| plan.id.as_str()).collect::<Vec<_>>().join(", ");
+            let known =
+                || self.funnel.plans.iter().map(|plan| plan.id.as_str()).collect::<Vec<_>>().join(", ");
             self.funnel.plan(text).ok_or_else(|| format!("is not a plan of this funnel; known: {}", known()))
         })
     }
@@ -126,7 +144,9 @@ impl Payments {
                 Ok(answer::json(200, &json!({"status": "ignored"})))
             }
             Err(WebhookError::Unreadable(reason)) => self.put_aside(&reason, request).await,
-            Err(error) => Err(Problem::field("stripe-signature", &error.to_string()).with_status(Status::BadRequest).into()),
+            Err(error) => Err(Problem::field("stripe-signature", &error.to_string())
+                .with_status(Status::BadRequest)
+                .into()),
         }
     }
 
@@ -140,17 +160,28 @@ impl Payments {
                 return self.put_aside("the lead who paid is not known", request).await;
             };
             let version = Condition::version(known.version);
-            let all = self.tables.transaction().put(Table::Customers, &customer, &Condition::Absent)?.put(Table::Leads, &lead::convert(known), &version)?;
+            let all = self.tables.transaction().put(Table::Customers, &customer, &Condition::Absent)?.put(
+                Table::Leads,
+                &lead::convert(known),
+                &version,
+            )?;
             match all.event(&event)?.commit("recording a payment").await? {
                 Commit::Refused(parts) if parts == [1] => {}
                 // Done, or reported before: either way it is counted once.
                 Commit::Done | Commit::Refused(_) => {
                     tracing::info!(lead_id = %customer.lead_id, customer_id = %customer.customer_id, "a payment is recorded");
-                    return Ok(answer::json(200, &json!({"status": "recorded", "customer_id": customer.customer_id})));
+                    return Ok(answer::json(
+                        200,
+                        &json!({"status": "recorded", "customer_id": customer.customer_id}),
+                    ));
                 }
             }
         }
-        Err(Problem::new(Status::Unavailable, "this lead is being changed by many requests at once; try again").into())
+        Err(Problem::new(
+            Status::Unavailable,
+            "this lead is being changed by many requests at once; try again",
+        )
+        .into())
     }
 
     /// Money that can't be matched must not be lost: a person looks at it. Stripe is told that it
@@ -173,15 +204,23 @@ impl Payments {
         })
     }
 
-    fn shown(&self, status: i64, page: &str, form: PageForm, errors: Vec<FormError>) -> Result<Answer, Failure> {
-        let page = self.funnel.page(page).ok_or_else(|| Problem::new(Status::NotFound, "there is no such page"))?;
+    fn shown(
+        &self,
+        status: i64,
+        page: &str,
+        form: PageForm,
+        errors: Vec<FormError>,
+    ) -> Result<Answer, Failure> {
+        let page =
+            self.funnel.page(page).ok_or_else(|| Problem::new(Status::NotFound, "there is no such page"))?;
         let context = PageContext { public_url: self.public_url.clone(), form, errors };
         Ok(answer::html(status, self.funnel.render_page(page, &context)?))
     }
 
     fn told(&self, problem: Problem, request: &Request) -> Answer {
         if request.wants_html()
-            && let Ok(page) = self.funnel.message_page(Message::for_status(problem.status()), &self.public_url)
+            && let Ok(page) =
+                self.funnel.message_page(Message::for_status(problem.status()), &self.public_url)
         {
             return answer::html(problem.status(), page);
         }

@@ -34,7 +34,14 @@ impl Relay {
     /// [`StartError`] if the environment is not as the template makes it.
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
         let dead_letters = DeadLetters::new(&cloud, "relay")?;
-        Ok(Self { tables: Tables::new(&cloud), timers: Timers::new(&cloud)?, bus: Bus::new(&cloud)?, dead_letters, funnel, cloud })
+        Ok(Self {
+            tables: Tables::new(&cloud),
+            timers: Timers::new(&cloud)?,
+            bus: Bus::new(&cloud)?,
+            dead_letters,
+            funnel,
+            cloud,
+        })
     }
 
     /// Takes a batch of the stream. The answer names the first record that could not be done; the
@@ -65,7 +72,9 @@ impl Relay {
         let row = serde_json::to_value(&record.change.new_image).unwrap_or_default();
         match serde_dynamo::from_item::<_, Event>(record.change.new_image) {
             Ok(event) => self.event(&event).await,
-            Err(error) => self.dead_letters.put(&format!("the event's row can't be read: {error}"), row).await,
+            Err(error) => {
+                self.dead_letters.put(&format!("the event's row can't be read: {error}"), row).await
+            }
         }
     }
 
@@ -91,7 +100,9 @@ impl Relay {
         }
         // Here before: perhaps that time we did not get as far as the timer.
         match self.tables.enrolment(&planned.lead_id, &planned.enrolment_id).await? {
-            Some(known) if known.generation == planned.generation => self.timers.set(&known, sequence.class, 0, now).await,
+            Some(known) if known.generation == planned.generation => {
+                self.timers.set(&known, sequence.class, 0, now).await
+            }
             _ => Ok(()),
         }
     }

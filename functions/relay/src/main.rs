@@ -11,7 +11,8 @@ use relay::Relay;
 async fn main() -> Result<(), Error> {
     cloud::log_to_stdout();
     let cloud = Cloud::from_lambda()?;
-    let funnel = Funnel::load(&cloud.funnel_directory()).map_err(|problems| content::problem::report(&problems))?;
+    let funnel =
+        Funnel::load(&cloud.funnel_directory()).map_err(|problems| content::problem::report(&problems))?;
     let function = Relay::start(cloud, Arc::new(funnel)).await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<_>| function.handle(event.payload))).await
 }

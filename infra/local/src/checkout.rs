@@ -143,19 +143,33 @@ impl Checkout {
     /// (without a slash at the end). Sessions end with the process.
     #[must_use]
     pub fn open(cloud: &LocalCloud, public_url: &str, webhook_secret: &str) -> Self {
-        Self::with(cloud, public_url, webhook_secret, Shelf::open("checkout sessions", None).expect("no file is read"))
+        Self::with(
+            cloud,
+            public_url,
+            webhook_secret,
+            Shelf::open("checkout sessions", None).expect("no file is read"),
+        )
     }
 
     /// As [`Checkout::open`], with sessions that survive in a file.
     ///
     /// # Errors
     /// If the file can't be read.
-    pub fn kept(cloud: &LocalCloud, public_url: &str, webhook_secret: &str, file: &ShelfFile) -> Result<Self, ShelfError> {
+    pub fn kept(
+        cloud: &LocalCloud,
+        public_url: &str,
+        webhook_secret: &str,
+        file: &ShelfFile,
+    ) -> Result<Self, ShelfError> {
         Ok(Self::with(cloud, public_url, webhook_secret, Shelf::open("checkout sessions", Some(file))?))
     }
 
     fn with(cloud: &LocalCloud, public_url: &str, webhook_secret: &str, sessions: Shelf<Session>) -> Self {
-        let desk = Arc::new(Desk { clock: cloud.clock().clone(), public_url: public_url.to_owned(), sessions: Mutex::new(sessions) });
+        let desk = Arc::new(Desk {
+            clock: cloud.clock().clone(),
+            public_url: public_url.to_owned(),
+            sessions: Mutex::new(sessions),
+        });
         let answering = Arc::clone(&desk);
         cloud.register_host(
             HOST,
@@ -176,7 +190,8 @@ impl Checkout {
     /// All sessions, oldest first.
     #[must_use]
     pub fn sessions(&self) -> Vec<Session> {
-        let mut sessions: Vec<Session> = lock(&self.desk.sessions).iter().map(|(_, session)| session.clone()).collect();
+        let mut sessions: Vec<Session> =
+            lock(&self.desk.sessions).iter().map(|(_, session)| session.clone()).collect();
         sessions.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         sessions
     }
@@ -195,9 +210,13 @@ impl Checkout {
         *request.uri_mut() = axum::http::Uri::from_static(WEBHOOK_PATH);
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-        headers.insert(USER_AGENT, HeaderValue::from_static("Stripe/1.0 (+https://stripe.com/docs/webhooks)"));
+        headers
+            .insert(USER_AGENT, HeaderValue::from_static("Stripe/1.0 (+https://stripe.com/docs/webhooks)"));
         let signature = sign_webhook(&self.webhook_secret, body.as_bytes(), now);
-        headers.insert("stripe-signature", HeaderValue::from_str(&signature).expect("digits, letters and commas"));
+        headers.insert(
+            "stripe-signature",
+            HeaderValue::from_str(&signature).expect("digits, letters and commas"),
+        );
         let status = cloud.http(request).await.status();
         if status.is_success() { Ok(session) } else { Err(PayError::NotHeard(status)) }
     }
@@ -234,14 +253,19 @@ impl Refusal {
     }
 
     fn param(param: &str, code: &'static str, message: impl Into<String>) -> Self {
-        Self { code: Some(code), param: Some(param.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, message) }
+        Self {
+            code: Some(code),
+            param: Some(param.to_owned()),
+            ..Self::new(StatusCode::BAD_REQUEST, message)
+        }
     }
 
     fn response(&self) -> Response {
         let mut error = json!({"type": self.kind, "message": self.message});
         if let Some(code) = self.code {
             error["code"] = code.into();
-            error["doc_url"] = format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")).into();
+            error["doc_url"] =
+                format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")).into();
         }
         if let Some(param) = &self.param {
             error["param"] = param.as_str().into();
@@ -253,7 +277,10 @@ impl Refusal {
 impl From<ShelfError> for Refusal {
     fn from(error: ShelfError) -> Self {
         tracing::error!(%error, "a Checkout session could not be stored");
-        Self { kind: "api_error", ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "An unknown error occurred") }
+        Self {
+            kind: "api_error",
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "An unknown error occurred")
+        }
     }
 }
 
@@ -272,7 +299,10 @@ impl Desk {
     fn open_session(&self, request: &Request) -> Result<Response, Refusal> {
         let (method, path) = (request.method(), request.uri().path());
         if (method, path) != (&Method::POST, SESSIONS_PATH) {
-            return Err(Refusal::new(StatusCode::NOT_FOUND, format!("Unrecognized request URL ({method}: {path}).")));
+            return Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                format!("Unrecognized request URL ({method}: {path})."),
+            ));
         }
         check_key(header(request, AUTHORIZATION.as_str()))?;
         let fields = form(request)?;
@@ -302,7 +332,10 @@ impl Desk {
     fn replay(&self, session: &Session, fields: &BTreeMap<String, String>) -> Result<Response, Refusal> {
         if session.request != *fields {
             let message = "Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key other than the one that was sent if you meant to execute a different request.";
-            return Err(Refusal { kind: "idempotency_error", ..Refusal::new(StatusCode::BAD_REQUEST, message) });
+            return Err(Refusal {
+                kind: "idempotency_error",
+                ..Refusal::new(StatusCode::BAD_REQUEST, message)
+            });
         }
         let mut response = response(StatusCode::OK, &session.json(Some(&self.page(&session.id))));
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
@@ -336,19 +369,29 @@ fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
 fn check_key(authorization: Option<&str>) -> Result<(), Refusal> {
     let refused = |message| Err(Refusal::new(StatusCode::UNAUTHORIZED, message));
     match authorization.and_then(|value| value.strip_prefix("Bearer ")) {
-        None => refused("You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."),
+        None => refused(
+            "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
+        ),
         Some(key) if key.starts_with("sk_test_") || key.starts_with("rk_test_") => Ok(()),
-        Some(_) => refused("Invalid API Key provided: this stand-in takes keys of test mode only (sk_test_…, rk_test_…)."),
+        Some(_) => refused(
+            "Invalid API Key provided: this stand-in takes keys of test mode only (sk_test_…, rk_test_…).",
+        ),
     }
 }
 
 fn form(request: &Request) -> Result<BTreeMap<String, String>, Refusal> {
-    let unreadable = || Refusal::new(StatusCode::BAD_REQUEST, "Invalid request (check that your POST content type is application/x-www-form-urlencoded).");
+    let unreadable = || {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "Invalid request (check that your POST content type is application/x-www-form-urlencoded).",
+        )
+    };
     let kind = header(request, CONTENT_TYPE.as_str()).unwrap_or_default();
     if !kind.starts_with("application/x-www-form-urlencoded") {
         return Err(unreadable());
     }
-    let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(request.body()).map_err(|_| unreadable())?;
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_bytes(request.body()).map_err(|_| unreadable())?;
     Ok(pairs.into_iter().collect())
 }
 
@@ -356,23 +399,41 @@ impl Session {
     fn read(id: String, fields: BTreeMap<String, String>, now: DateTime<Utc>) -> Result<Self, Refusal> {
         let metadata = metadata(&fields)?;
         let optional = |param: &str| fields.get(param).filter(|value| !value.is_empty()).cloned();
-        let required = |param: &str| optional(param).ok_or_else(|| Refusal::param(param, "parameter_missing", format!("Missing required param: {param}.")));
+        let required = |param: &str| {
+            optional(param).ok_or_else(|| {
+                Refusal::param(param, "parameter_missing", format!("Missing required param: {param}."))
+            })
+        };
         if required("mode")? != "payment" {
-            return Err(Refusal::param("mode", "parameter_invalid", "Invalid mode: this stand-in knows payment only."));
+            return Err(Refusal::param(
+                "mode",
+                "parameter_invalid",
+                "Invalid mode: this stand-in knows payment only.",
+            ));
         }
         let currency = required("line_items[0][price_data][currency]")?.to_ascii_lowercase();
         if currency.len() != 3 || !currency.bytes().all(|letter| letter.is_ascii_lowercase()) {
-            return Err(Refusal::param("line_items[0][price_data][currency]", "parameter_invalid", "Invalid currency."));
+            return Err(Refusal::param(
+                "line_items[0][price_data][currency]",
+                "parameter_invalid",
+                "Invalid currency.",
+            ));
         }
         let number = |param: &str| {
             let number = required(param)?.parse::<i64>().ok().filter(|number| *number >= 0);
-            number.ok_or_else(|| Refusal::param(param, "parameter_invalid_integer", "Invalid non-negative integer"))
+            number.ok_or_else(|| {
+                Refusal::param(param, "parameter_invalid_integer", "Invalid non-negative integer")
+            })
         };
         let unit_amount = number("line_items[0][price_data][unit_amount]")?;
         let amount_total = unit_amount.saturating_mul(number("line_items[0][quantity]")?);
         if !(1..=MAX_AMOUNT).contains(&amount_total) {
             let code = if amount_total < 1 { "amount_too_small" } else { "amount_too_large" };
-            return Err(Refusal::param("line_items", code, format!("The total amount must be between 1 and {MAX_AMOUNT}.")));
+            return Err(Refusal::param(
+                "line_items",
+                code,
+                format!("The total amount must be between 1 and {MAX_AMOUNT}."),
+            ));
         }
         let customer_email = optional("customer_email");
         if customer_email.as_ref().is_some_and(|email| EmailAddress::parse(email).is_err()) {
@@ -381,7 +442,9 @@ impl Session {
         let success_url = required("success_url")?;
         let cancel_url = optional("cancel_url");
         for (param, address) in [("success_url", Some(&success_url)), ("cancel_url", cancel_url.as_ref())] {
-            let web = |address: &String| Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            let web = |address: &String| {
+                Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+            };
             if address.is_some_and(|address| !web(address)) {
                 return Err(Refusal::param(param, "url_invalid", "Not a valid URL"));
             }
@@ -410,7 +473,13 @@ fn metadata(fields: &BTreeMap<String, String>) -> Result<BTreeMap<String, String
         match param.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']')) {
             Some(name) => _ = metadata.insert(name.to_owned(), value.clone()),
             None if PARAMETERS.contains(&param.as_str()) => {}
-            None => return Err(Refusal::param(param, "parameter_unknown", format!("Received unknown parameter: {param}"))),
+            None => {
+                return Err(Refusal::param(
+                    param,
+                    "parameter_unknown",
+                    format!("Received unknown parameter: {param}"),
+                ));
+            }
         }
     }
     Ok(metadata)
@@ -439,7 +508,15 @@ mod tests {
 
     async fn cloud() -> LocalCloud {
         let clock = Clock::frozen(START.parse().unwrap());
-        launch(load_funnel(FUNNEL.as_ref()).unwrap(), Store::Memory, clock, "http://localhost:4000", &Secrets::fixed()).await.unwrap()
+        launch(
+            load_funnel(FUNNEL.as_ref()).unwrap(),
+            Store::Memory,
+            clock,
+            "http://localhost:4000",
+            &Secrets::fixed(),
+        )
+        .await
+        .unwrap()
     }
 
     fn request(fields: &[(&str, &str)], key: &str) -> Request {
@@ -461,7 +538,10 @@ mod tests {
         let cloud = cloud().await;
         let checkout = Checkout::open(&cloud, "http://localhost:4000", "whsec");
         let (status, first) = ask(&checkout, &request(&GOOD, "a-1"));
-        assert_eq!((status, &first["status"], &first["amount_total"], &first["currency"]), (200, &json!("open"), &json!(330_000), &json!("jpy")));
+        assert_eq!(
+            (status, &first["status"], &first["amount_total"], &first["currency"]),
+            (200, &json!("open"), &json!(330_000), &json!("jpy"))
+        );
         let id = first["id"].as_str().unwrap();
         assert_eq!(first["url"], format!("http://localhost:4000/local/checkout/{id}"));
         assert_eq!(first["success_url"], format!("http://localhost:4000/paid?session={id}"));
@@ -505,7 +585,12 @@ mod tests {
     async fn only_keys_of_test_mode_and_known_paths_are_answered() {
         let cloud = cloud().await;
         let checkout = Checkout::open(&cloud, "http://localhost:4000", "whsec");
-        for (key, expected) in [(None, 401), (Some("Basic c2s="), 401), (Some("Bearer sk_live_1"), 401), (Some("Bearer rk_test_1"), 200)] {
+        for (key, expected) in [
+            (None, 401),
+            (Some("Basic c2s="), 401),
+            (Some("Bearer sk_live_1"), 401),
+            (Some("Bearer rk_test_1"), 200),
+        ] {
             let mut request = request(&GOOD, "k");
             request.headers_mut().remove(AUTHORIZATION);
             if let Some(key) = key {
@@ -542,7 +627,10 @@ mod tests {
         let event: Value = serde_json::from_str(heard[0]["body"].as_str().unwrap()).unwrap();
         assert_eq!(event["id"], id.replace("cs_test_", "evt_"));
         let object = &event["data"]["object"];
-        assert_eq!((&object["payment_status"], &object["metadata"]["lead_id"], &object["url"]), (&json!("paid"), &json!("l-1"), &Value::Null));
+        assert_eq!(
+            (&object["payment_status"], &object["metadata"]["lead_id"], &object["url"]),
+            (&json!("paid"), &json!("l-1"), &Value::Null)
+        );
         assert!(matches!(checkout.pay(&cloud, "cs_test_none").await, Err(PayError::Unknown)));
     }
 

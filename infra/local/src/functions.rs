@@ -65,7 +65,8 @@ impl Secrets {
 /// # Errors
 /// [`LaunchError::Funnel`] with every problem in it.
 pub fn load_funnel(directory: &Path) -> Result<Arc<Funnel>, LaunchError> {
-    let funnel = Funnel::load(directory).map_err(|problems| LaunchError::Funnel(content::problem::report(&problems)))?;
+    let funnel = Funnel::load(directory)
+        .map_err(|problems| LaunchError::Funnel(content::problem::report(&problems)))?;
     Ok(Arc::new(funnel))
 }
 
@@ -73,7 +74,13 @@ pub fn load_funnel(directory: &Path) -> Result<Arc<Funnel>, LaunchError> {
 ///
 /// # Errors
 /// [`LaunchError`].
-pub async fn launch(funnel: Arc<Funnel>, store: Store, clock: Clock, public_url: &str, secrets: &Secrets) -> Result<LocalCloud, LaunchError> {
+pub async fn launch(
+    funnel: Arc<Funnel>,
+    store: Store,
+    clock: Clock,
+    public_url: &str,
+    secrets: &Secrets,
+) -> Result<LocalCloud, LaunchError> {
     let parameters = BTreeMap::from([
         ("PublicUrl".to_owned(), public_url.to_owned()),
         ("SenderAddress".to_owned(), funnel.sender.address.as_str().to_owned()),
@@ -97,10 +104,13 @@ async fn start(local: &LocalCloud, funnel: &Arc<Funnel>) -> Result<(), StartErro
     macro_rules! register {
         ($name:literal, $function:ty) => {{
             let function = Arc::new(<$function>::start(cloud_of(local, $name), Arc::clone(funnel)).await?);
-            local.register($name, handler(move |event| {
-                let function = Arc::clone(&function);
-                async move { function.handle(event).await }
-            }));
+            local.register(
+                $name,
+                handler(move |event| {
+                    let function = Arc::clone(&function);
+                    async move { function.handle(event).await }
+                }),
+            );
         }};
     }
     register!("opt-in", opt_in::OptIn);
@@ -117,7 +127,11 @@ async fn start(local: &LocalCloud, funnel: &Arc<Funnel>) -> Result<(), StartErro
 /// The cloud as the function of that name sees it.
 pub fn cloud_of(local: &LocalCloud, function: &str) -> Cloud {
     let environment = local.stack().functions.get(function).map(|function| function.environment.clone());
-    Cloud { sdk: local.sdk_config(), env: Env::from_map(environment.unwrap_or_default()), http: local.connector() }
+    Cloud {
+        sdk: local.sdk_config(),
+        env: Env::from_map(environment.unwrap_or_default()),
+        http: local.connector(),
+    }
 }
 
 /// Wraps a typed handler as Lambda's runtime does: JSON in, JSON out, an error as its text.

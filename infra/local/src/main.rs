@@ -105,7 +105,12 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
 
 async fn play(options: &Simulate) -> Result<(), Box<dyn std::error::Error>> {
     log("error");
-    let crowd = simulate::Options { leads: usize::try_from(options.leads)?, days: options.days, seed: options.seed, start: options.start };
+    let crowd = simulate::Options {
+        leads: usize::try_from(options.leads)?,
+        days: options.days,
+        seed: options.seed,
+        start: options.start,
+    };
     let report = simulate::simulate(Path::new(&options.funnel), &crowd).await?;
     let mut out = std::io::stdout();
     match options.json {

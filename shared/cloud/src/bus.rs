@@ -35,7 +35,13 @@ impl Bus {
             .detail_type(event.fact.kind().as_str())
             .detail(detail)
             .build();
-        let answer = self.client.put_events().entries(entry).send().await.map_err(|error| CallError::new(doing, error))?;
+        let answer = self
+            .client
+            .put_events()
+            .entries(entry)
+            .send()
+            .await
+            .map_err(|error| CallError::new(doing, error))?;
         // PutEvents answers 200 with the failures inside.
         match answer.entries().iter().find_map(|entry| entry.error_code()) {
             None => Ok(()),

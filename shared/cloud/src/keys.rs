@@ -57,7 +57,8 @@ impl Keys {
     /// [`StartError`] if it can't be read or is not as expected.
     pub async fn load(cloud: &Cloud) -> Result<Self, StartError> {
         let name = cloud.env.get("KEYS_PARAMETER")?;
-        Self::parse(&parameter(cloud, &name).await?).map_err(|error| StartError::Parameter { name, reason: error.to_string() })
+        Self::parse(&parameter(cloud, &name).await?)
+            .map_err(|error| StartError::Parameter { name, reason: error.to_string() })
     }
 
     /// Reads the parameter's content.
@@ -65,9 +66,11 @@ impl Keys {
     /// # Errors
     /// [`KeysError`], which tells no key.
     pub fn parse(text: &str) -> Result<Self, KeysError> {
-        let keys: Self = serde_json::from_str(text).map_err(|error| KeysError::Shape(error.line(), error.column()))?;
+        let keys: Self =
+            serde_json::from_str(text).map_err(|error| KeysError::Shape(error.line(), error.column()))?;
         let all = keys.link_keys.iter().map(|key| &key.key).chain([&keys.id_key]);
-        let long_enough = |key: &String| HEXLOWER_PERMISSIVE.decode(key.as_bytes()).is_ok_and(|key| key.len() >= 32);
+        let long_enough =
+            |key: &String| HEXLOWER_PERMISSIVE.decode(key.as_bytes()).is_ok_and(|key| key.len() >= 32);
         if keys.link_keys.is_empty() || !all.into_iter().all(long_enough) {
             return Err(KeysError::TooShort);
         }
@@ -83,7 +86,9 @@ impl Keys {
 
     /// The keys that sign links, the current one first.
     pub fn link_keys(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
-        self.link_keys.iter().map(|key| (key.id.as_str(), HEXLOWER_PERMISSIVE.decode(key.key.as_bytes()).unwrap_or_default()))
+        self.link_keys
+            .iter()
+            .map(|key| (key.id.as_str(), HEXLOWER_PERMISSIVE.decode(key.key.as_bytes()).unwrap_or_default()))
     }
 }
 
@@ -132,6 +137,9 @@ mod tests {
         let id = |text| keys.lead_id(&EmailAddress::parse(text).unwrap());
         assert_eq!(id("Hanako@Example.com"), id("hanako@example.com"));
         assert_ne!(id("hanako@example.com"), id("taro@example.com"));
-        assert_ne!(id("hanako@example.com"), Keys::generate([3; 32], [2; 32]).lead_id(&EmailAddress::parse("hanako@example.com").unwrap()));
+        assert_ne!(
+            id("hanako@example.com"),
+            Keys::generate([3; 32], [2; 32]).lead_id(&EmailAddress::parse("hanako@example.com").unwrap())
+        );
     }
 }

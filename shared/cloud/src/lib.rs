@@ -49,7 +49,9 @@ impl Cloud {
         let sdk = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(env.get("AWS_REGION")?))
-            .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+            .credentials_provider(SharedCredentialsProvider::new(
+                EnvironmentVariableCredentialsProvider::new(),
+            ))
             .http_client(http_client_fn(move |_, _| shared.clone()))
             .sleep_impl(TokioSleep::new())
             .time_source(SystemTimeSource::new());

@@ -63,7 +63,10 @@ impl Mailer {
         if let Ok(url) = cloud.env.get("AWS_ENDPOINT_URL_SESV2") {
             config = config.endpoint_url(url);
         }
-        Ok(Self { client: Client::from_conf(config.build()), configuration_set: cloud.env.get("CONFIGURATION_SET")? })
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            configuration_set: cloud.env.get("CONFIGURATION_SET")?,
+        })
     }
 
     /// Hands a mail to SES and returns SES's message id.
@@ -72,7 +75,11 @@ impl Mailer {
     /// [`SendError`], which tells a clear no from a lost answer.
     pub async fn send(&self, mail: OutgoingMail) -> Result<String, SendError> {
         let (to, reply_to, from) = (mail.to.clone(), mail.reply_to.clone(), mail.from.clone());
-        let tags = mail.tags.iter().filter_map(|(name, value)| MessageTag::builder().name(*name).value(value).build().ok()).collect();
+        let tags = mail
+            .tags
+            .iter()
+            .filter_map(|(name, value)| MessageTag::builder().name(*name).value(value).build().ok())
+            .collect();
         let answer = self
             .client
             .send_email()
@@ -92,8 +99,14 @@ impl Mailer {
 }
 
 fn message(mail: OutgoingMail) -> Result<Message, String> {
-    let content = |data: String| Content::builder().data(data).charset("UTF-8").build().map_err(|error| error.to_string());
-    let headers: Result<Vec<_>, _> = mail.headers.into_iter().map(|(name, value)| MessageHeader::builder().name(name).value(value).build()).collect();
+    let content = |data: String| {
+        Content::builder().data(data).charset("UTF-8").build().map_err(|error| error.to_string())
+    };
+    let headers: Result<Vec<_>, _> = mail
+        .headers
+        .into_iter()
+        .map(|(name, value)| MessageHeader::builder().name(name).value(value).build())
+        .collect();
     let attachment = mail.calendar.map(|calendar| {
         Attachment::builder()
             .file_name("consultation.ics")
@@ -126,7 +139,8 @@ pub fn mailbox(name: &str, address: &str) -> String {
         word.push(letter);
     }
     words.push(word);
-    let words: Vec<String> = words.iter().map(|word| format!("=?UTF-8?B?{}?=", BASE64.encode(word.as_bytes()))).collect();
+    let words: Vec<String> =
+        words.iter().map(|word| format!("=?UTF-8?B?{}?=", BASE64.encode(word.as_bytes()))).collect();
     format!("{} <{address}>", words.join(" "))
 }
 

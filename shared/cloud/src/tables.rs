@@ -127,7 +127,12 @@ impl Tables {
 
     /// A consultation.
     pub async fn consultation(&self, consultation_id: &Id) -> Result<Option<Consultation>, CallError> {
-        self.get(Table::Consultations, &[("consultation_id", consultation_id.as_str())], "reading a consultation").await
+        self.get(
+            Table::Consultations,
+            &[("consultation_id", consultation_id.as_str())],
+            "reading a consultation",
+        )
+        .await
     }
 
     /// A customer.
@@ -142,7 +147,11 @@ impl Tables {
     }
 
     /// The ledger's row of a send.
-    pub async fn engagement(&self, lead_id: &Id, engagement_id: &str) -> Result<Option<Engagement>, CallError> {
+    pub async fn engagement(
+        &self,
+        lead_id: &Id,
+        engagement_id: &str,
+    ) -> Result<Option<Engagement>, CallError> {
         let key = [("lead_id", lead_id.as_str()), ("engagement_id", engagement_id)];
         self.get(Table::EmailEngagement, &key, "reading the send ledger").await
     }
@@ -160,12 +169,19 @@ impl Tables {
 
     /// All that happened to a person, in order of time, but for mail (which the ledger tells).
     pub async fn timeline(&self, lead_id: &Id) -> Result<Vec<Event>, CallError> {
-        self.query(Table::Events, Some("timeline"), ("timeline_lead_id", lead_id.as_str()), "reading a timeline").await
+        self.query(
+            Table::Events,
+            Some("timeline"),
+            ("timeline_lead_id", lead_id.as_str()),
+            "reading a timeline",
+        )
+        .await
     }
 
     /// All of a person's mails.
     pub async fn engagements(&self, lead_id: &Id) -> Result<Vec<Engagement>, CallError> {
-        self.query(Table::EmailEngagement, None, ("lead_id", lead_id.as_str()), "reading the send ledger").await
+        self.query(Table::EmailEngagement, None, ("lead_id", lead_id.as_str()), "reading the send ledger")
+            .await
     }
 
     /// All of a person's enrolments.
@@ -175,17 +191,29 @@ impl Tables {
 
     /// All of a person's consultations.
     pub async fn consultations(&self, lead_id: &Id) -> Result<Vec<Consultation>, CallError> {
-        self.query(Table::Consultations, Some("by_lead"), ("lead_id", lead_id.as_str()), "reading consultations").await
+        self.query(
+            Table::Consultations,
+            Some("by_lead"),
+            ("lead_id", lead_id.as_str()),
+            "reading consultations",
+        )
+        .await
     }
 
     /// What a person bought.
     pub async fn customers(&self, lead_id: &Id) -> Result<Vec<Customer>, CallError> {
-        self.query(Table::Customers, Some("by_lead"), ("lead_id", lead_id.as_str()), "reading customers").await
+        self.query(Table::Customers, Some("by_lead"), ("lead_id", lead_id.as_str()), "reading customers")
+            .await
     }
 
     /// One page of a day's events in one of its shards (0 to [`EVENT_SHARDS`] − 1), and where the
     /// next page starts.
-    pub async fn events_page(&self, day: NaiveDate, shard: u8, start: Option<Item>) -> Result<(Vec<Event>, Option<Item>), CallError> {
+    pub async fn events_page(
+        &self,
+        day: NaiveDate,
+        shard: u8,
+        start: Option<Item>,
+    ) -> Result<(Vec<Event>, Option<Item>), CallError> {
         let doing = "reading a day's events";
         let answer = self
             .client
@@ -205,14 +233,22 @@ impl Tables {
         let doing = "reading taken slots";
         let mut taken = vec![];
         for batch in slots.chunks(KEYS_PER_BATCH) {
-            let keys = batch.iter().map(|slot| HashMap::from([("consultation_id".to_owned(), AttributeValue::S(slot.claim_id()))]));
-            let request = KeysAndAttributes::builder().set_keys(Some(keys.collect())).projection_expression("consultation_id");
-            let mut open = HashMap::from([(self.name(Table::Consultations), request.build().map_err(|error| CallError::new(doing, error))?)]);
+            let keys = batch.iter().map(|slot| {
+                HashMap::from([("consultation_id".to_owned(), AttributeValue::S(slot.claim_id()))])
+            });
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(keys.collect()))
+                .projection_expression("consultation_id");
+            let mut open = HashMap::from([(
+                self.name(Table::Consultations),
+                request.build().map_err(|error| CallError::new(doing, error))?,
+            )]);
             while !open.is_empty() {
                 let answer = self.client.batch_get_item().set_request_items(Some(open)).send().await;
                 let answer = answer.map_err(|error| CallError::new(doing, error))?;
                 let found: Vec<Item> = answer.responses.unwrap_or_default().into_values().flatten().collect();
-                let found: Vec<&String> = found.iter().filter_map(|item| item.get("consultation_id")?.as_s().ok()).collect();
+                let found: Vec<&String> =
+                    found.iter().filter_map(|item| item.get("consultation_id")?.as_s().ok()).collect();
                 taken.extend(batch.iter().filter(|slot| found.contains(&&slot.claim_id())).cloned());
                 open = answer.unprocessed_keys.unwrap_or_default();
             }
@@ -227,21 +263,30 @@ impl Tables {
 
     /// Writes a day's figures, over earlier ones.
     pub async fn put_kpi_daily(&self, row: &KpiDaily) -> Result<(), CallError> {
-        let request = self.client.put_item().table_name(self.name(Table::KpiDaily)).set_item(Some(to_item(row)?));
+        let request =
+            self.client.put_item().table_name(self.name(Table::KpiDaily)).set_item(Some(to_item(row)?));
         request.send().await.map(|_| ()).map_err(|error| CallError::new("writing a day's figures", error))
     }
 
     /// Enrols a person, or starts an earlier enrolment of an older generation afresh if `again`.
     /// `false` when this enrolment is there already.
     pub async fn enrol(&self, enrolment: &Enrolment, again: bool) -> Result<bool, CallError> {
-        let request = self.client.put_item().table_name(self.name(Table::Enrolments)).set_item(Some(to_item(enrolment)?));
+        let request = self
+            .client
+            .put_item()
+            .table_name(self.name(Table::Enrolments))
+            .set_item(Some(to_item(enrolment)?));
         let request = match again {
             false => request.condition_expression("attribute_not_exists(lead_id)"),
             true => request
                 .condition_expression("attribute_not_exists(lead_id) OR generation < :g")
                 .expression_attribute_values(":g", AttributeValue::N(enrolment.generation.to_string())),
         };
-        unless_refused(request.send().await.map_err(|error| error.into_service_error()), "enrolling", |error| error.is_conditional_check_failed_exception())
+        unless_refused(
+            request.send().await.map_err(|error| error.into_service_error()),
+            "enrolling",
+            |error| error.is_conditional_check_failed_exception(),
+        )
     }
 
     /// Replaces an enrolment that still stands at the step where it was read. `false` when it
@@ -256,7 +301,11 @@ impl Tables {
             .condition_expression("generation = :g AND step = :s")
             .expression_attribute_values(":g", AttributeValue::N(before.generation.to_string()))
             .expression_attribute_values(":s", AttributeValue::S(step));
-        unless_refused(request.send().await.map_err(|error| error.into_service_error()), "moving an enrolment", |error| error.is_conditional_check_failed_exception())
+        unless_refused(
+            request.send().await.map_err(|error| error.into_service_error()),
+            "moving an enrolment",
+            |error| error.is_conditional_check_failed_exception(),
+        )
     }
 
     /// Claims a send: writes the ledger's row and makes sure, in the same transaction, that the
@@ -271,7 +320,11 @@ impl Tables {
             MailClass::Marketing => Condition::Equals("mailing", mailing(Mailing::Subscribed)),
             MailClass::Transactional => Condition::Differs("mailing", mailing(Mailing::Suppressed)),
         };
-        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed)?.check(Table::Leads, row.lead_id.as_str(), &allowed);
+        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed)?.check(
+            Table::Leads,
+            row.lead_id.as_str(),
+            &allowed,
+        );
         Ok(match transaction.commit("claiming a send").await? {
             Commit::Done => Claimed::Yes,
             Commit::Refused(parts) if parts.contains(&1) => Claimed::NotAllowed,
@@ -299,7 +352,9 @@ impl Tables {
                 true => format!("#a{at} = if_not_exists(#a{at}, :a{at})"),
                 false => format!("#a{at} = :a{at}"),
             });
-            request = request.expression_attribute_names(format!("#a{at}"), *attribute).expression_attribute_values(format!(":a{at}"), value.clone());
+            request = request
+                .expression_attribute_names(format!("#a{at}"), *attribute)
+                .expression_attribute_values(format!(":a{at}"), value.clone());
         }
         let mut condition = "attribute_exists(lead_id)".to_owned();
         if !note.only_in_state.is_empty() {
@@ -310,8 +365,13 @@ impl Tables {
                 request = request.expression_attribute_values(name, AttributeValue::S((*state).to_owned()));
             }
         }
-        let request = request.update_expression(format!("SET {}", sets.join(", "))).condition_expression(condition);
-        unless_refused(request.send().await.map_err(|error| error.into_service_error()), "writing the send ledger", |error| error.is_conditional_check_failed_exception())
+        let request =
+            request.update_expression(format!("SET {}", sets.join(", "))).condition_expression(condition);
+        unless_refused(
+            request.send().await.map_err(|error| error.into_service_error()),
+            "writing the send ledger",
+            |error| error.is_conditional_check_failed_exception(),
+        )
     }
 
     /// Takes a claim back, when SES said that it did not take the mail.
@@ -326,10 +386,20 @@ impl Tables {
             .expression_attribute_names("#s", "state")
             .expression_attribute_values(":claimed", AttributeValue::S("claimed".to_owned()))
             .expression_attribute_values(":n", AttributeValue::N(row.attempt.to_string()));
-        unless_refused(request.send().await.map_err(|error| error.into_service_error()), "releasing a claim", |error| error.is_conditional_check_failed_exception())
+        unless_refused(
+            request.send().await.map_err(|error| error.into_service_error()),
+            "releasing a claim",
+            |error| error.is_conditional_check_failed_exception(),
+        )
     }
 
-    async fn put(&self, table: Table, item: Item, condition: &Condition, doing: &'static str) -> Result<bool, CallError> {
+    async fn put(
+        &self,
+        table: Table,
+        item: Item,
+        condition: &Condition,
+        doing: &'static str,
+    ) -> Result<bool, CallError> {
         debug_assert!(matches!(condition, Condition::Absent), "single puts are for new rows");
         let request = self
             .client
@@ -338,17 +408,34 @@ impl Tables {
             .set_item(Some(item))
             .condition_expression("attribute_not_exists(#k)")
             .expression_attribute_names("#k", table.key());
-        unless_refused(request.send().await.map_err(|error| error.into_service_error()), doing, |error| error.is_conditional_check_failed_exception())
+        unless_refused(request.send().await.map_err(|error| error.into_service_error()), doing, |error| {
+            error.is_conditional_check_failed_exception()
+        })
     }
 
-    async fn get<T: DeserializeOwned>(&self, table: Table, key: &[(&str, &str)], doing: &'static str) -> Result<Option<T>, CallError> {
-        let key = key.iter().map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned()))).collect();
-        let request = self.client.get_item().table_name(self.name(table)).set_key(Some(key)).consistent_read(true);
+    async fn get<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        key: &[(&str, &str)],
+        doing: &'static str,
+    ) -> Result<Option<T>, CallError> {
+        let key = key
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned())))
+            .collect();
+        let request =
+            self.client.get_item().table_name(self.name(table)).set_key(Some(key)).consistent_read(true);
         let answer = request.send().await.map_err(|error| CallError::new(doing, error))?;
         answer.item.map(|item| row(item, doing)).transpose()
     }
 
-    async fn query<T: DeserializeOwned>(&self, table: Table, index: Option<&str>, key: (&str, &str), doing: &'static str) -> Result<Vec<T>, CallError> {
+    async fn query<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        index: Option<&str>,
+        key: (&str, &str),
+        doing: &'static str,
+    ) -> Result<Vec<T>, CallError> {
         let mut found = vec![];
         let mut start = None;
         loop {
@@ -444,7 +531,8 @@ fn event_item(event: &Event) -> Result<Item, CallError> {
 
 fn day_shard(event: &Event) -> String {
     // Any even spread will do, as long as the same event always falls into the same shard.
-    let sum = event.event_id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let sum =
+        event.event_id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     format!("{}#{}", event.day, sum % u32::from(EVENT_SHARDS))
 }
 
@@ -453,10 +541,15 @@ fn rows<T: DeserializeOwned>(items: Vec<Item>, doing: &'static str) -> Result<Ve
 }
 
 fn row<T: DeserializeOwned>(item: Item, doing: &'static str) -> Result<T, CallError> {
-    serde_dynamo::from_item(item).map_err(|error| CallError { doing, reason: format!("a row can't be read: {error}") })
+    serde_dynamo::from_item(item)
+        .map_err(|error| CallError { doing, reason: format!("a row can't be read: {error}") })
 }
 
-fn unless_refused<T, E: std::error::Error>(answer: Result<T, E>, doing: &'static str, refused: impl Fn(&E) -> bool) -> Result<bool, CallError> {
+fn unless_refused<T, E: std::error::Error>(
+    answer: Result<T, E>,
+    doing: &'static str,
+    refused: impl Fn(&E) -> bool,
+) -> Result<bool, CallError> {
     match answer {
         Ok(_) => Ok(true),
         Err(error) if refused(&error) => Ok(false),

@@ -48,7 +48,13 @@ impl Timers {
     ///
     /// # Errors
     /// [`CallError`] if neither queue nor Scheduler took it.
-    pub async fn set(&self, enrolment: &Enrolment, class: MailClass, hops: u32, now: DateTime<Utc>) -> Result<(), CallError> {
+    pub async fn set(
+        &self,
+        enrolment: &Enrolment,
+        class: MailClass,
+        hops: u32,
+        now: DateTime<Utc>,
+    ) -> Result<(), CallError> {
         let (Some(step), Some(due)) = (enrolment.step.as_ref(), enrolment.next_due) else { return Ok(()) };
         let work = DueStep {
             lead_id: enrolment.lead_id.clone(),
@@ -63,7 +69,13 @@ impl Timers {
         self.schedule(&enrolment.schedule_name(step), due, class, &work).await
     }
 
-    async fn schedule(&self, name: &str, due: DateTime<Utc>, class: MailClass, work: &DueStep) -> Result<(), CallError> {
+    async fn schedule(
+        &self,
+        name: &str,
+        due: DateTime<Utc>,
+        class: MailClass,
+        work: &DueStep,
+    ) -> Result<(), CallError> {
         let doing = "setting a timer";
         let queue = match class {
             MailClass::Transactional => &self.urgent_arn,
@@ -97,7 +109,13 @@ impl Timers {
     /// [`CallError`] if Scheduler could not be asked.
     pub async fn clear(&self, enrolment: &Enrolment) -> Result<(), CallError> {
         let Some(step) = enrolment.step.as_ref() else { return Ok(()) };
-        let answer = self.client.delete_schedule().name(enrolment.schedule_name(step)).group_name(&self.group).send().await;
+        let answer = self
+            .client
+            .delete_schedule()
+            .name(enrolment.schedule_name(step))
+            .group_name(&self.group)
+            .send()
+            .await;
         match answer.map_err(|error| error.into_service_error()) {
             Ok(_) => Ok(()),
             Err(error) if error.is_resource_not_found_exception() => Ok(()),

@@ -34,13 +34,18 @@ impl Condition {
         Self::Equals("version", AttributeValue::N(version.to_string()))
     }
 
-    fn expression(&self, key: &'static str) -> (String, HashMap<String, String>, Option<HashMap<String, AttributeValue>>) {
+    fn expression(
+        &self,
+        key: &'static str,
+    ) -> (String, HashMap<String, String>, Option<HashMap<String, AttributeValue>>) {
         let name = |attribute: &str| HashMap::from([("#a".to_owned(), attribute.to_owned())]);
         let value = |value: &AttributeValue| Some(HashMap::from([(":v".to_owned(), value.clone())]));
         match self {
             Self::Absent => ("attribute_not_exists(#a)".to_owned(), name(key), None),
             Self::Equals(attribute, expected) => ("#a = :v".to_owned(), name(attribute), value(expected)),
-            Self::Differs(attribute, other) => ("attribute_exists(#a) AND #a <> :v".to_owned(), name(attribute), value(other)),
+            Self::Differs(attribute, other) => {
+                ("attribute_exists(#a) AND #a <> :v".to_owned(), name(attribute), value(other))
+            }
         }
     }
 }
@@ -112,7 +117,8 @@ impl<'a> Transaction<'a> {
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(values)
             .build();
-        self.parts.extend(check.ok().map(|check| TransactWriteItem::builder().condition_check(check).build()));
+        self.parts
+            .extend(check.ok().map(|check| TransactWriteItem::builder().condition_check(check).build()));
         self
     }
 
@@ -125,7 +131,8 @@ impl<'a> Transaction<'a> {
     pub async fn commit(self, doing: &'static str) -> Result<Commit, CallError> {
         let mut pause = Duration::from_millis(20);
         for _ in 0..CONFLICT_RETRIES {
-            let request = self.tables.client().transact_write_items().set_transact_items(Some(self.parts.clone()));
+            let request =
+                self.tables.client().transact_write_items().set_transact_items(Some(self.parts.clone()));
             let Err(error) = request.send().await else { return Ok(Commit::Done) };
             let codes = cancellation_codes(error.as_service_error());
             if codes.iter().any(|code| code == "TransactionConflict") {
@@ -133,9 +140,17 @@ impl<'a> Transaction<'a> {
                 pause *= 2;
                 continue;
             }
-            let refused: Vec<usize> =
-                codes.iter().enumerate().filter(|(_, code)| *code == "ConditionalCheckFailed").map(|(at, _)| at).collect();
-            return if refused.is_empty() { Err(CallError::new(doing, error)) } else { Ok(Commit::Refused(refused)) };
+            let refused: Vec<usize> = codes
+                .iter()
+                .enumerate()
+                .filter(|(_, code)| *code == "ConditionalCheckFailed")
+                .map(|(at, _)| at)
+                .collect();
+            return if refused.is_empty() {
+                Err(CallError::new(doing, error))
+            } else {
+                Ok(Commit::Refused(refused))
+            };
         }
         Err(CallError { doing, reason: format!("other writers got there first {CONFLICT_RETRIES} times") })
     }
@@ -143,9 +158,11 @@ impl<'a> Transaction<'a> {
 
 fn cancellation_codes(error: Option<&TransactWriteItemsError>) -> Vec<String> {
     match error {
-        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-            cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default().to_owned()).collect()
-        }
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
+            .cancellation_reasons()
+            .iter()
+            .map(|reason| reason.code().unwrap_or_default().to_owned())
+            .collect(),
         _ => vec![],
     }
 }
@@ -155,5 +172,6 @@ fn cancellation_codes(error: Option<&TransactWriteItemsError>) -> Vec<String> {
 /// # Errors
 /// [`CallError`] if it has a value that DynamoDB has no type for.
 pub(crate) fn to_item(row: &impl Serialize) -> Result<Item, CallError> {
-    serde_dynamo::to_item(row).map_err(|error| CallError { doing: "writing a row", reason: error.to_string() })
+    serde_dynamo::to_item(row)
+        .map_err(|error| CallError { doing: "writing a row", reason: error.to_string() })
 }

@@ -66,7 +66,13 @@ impl Availability {
             .filter(|day| !self.holidays.contains(day))
             .flat_map(|day| self.starts(day).into_iter().map(move |start| time::instant(day, start, zone)))
             .filter(|start| *start >= earliest)
-            .flat_map(|start| self.hosts.iter().map(move |host| Slot { start, end: start + TimeDelta::minutes(self.minutes), host: host.clone() }))
+            .flat_map(|start| {
+                self.hosts.iter().map(move |host| Slot {
+                    start,
+                    end: start + TimeDelta::minutes(self.minutes),
+                    host: host.clone(),
+                })
+            })
             .collect();
         slots.sort();
         slots.dedup();
@@ -86,7 +92,8 @@ impl Availability {
             let mut start = *from;
             while (*until - start) >= TimeDelta::minutes(self.minutes) {
                 starts.push(start);
-                let (next, wrapped) = start.overflowing_add_signed(TimeDelta::minutes(self.minutes + self.buffer));
+                let (next, wrapped) =
+                    start.overflowing_add_signed(TimeDelta::minutes(self.minutes + self.buffer));
                 if wrapped != 0 {
                     break;
                 }
@@ -168,7 +175,14 @@ pub enum ConsultationError {
 
 /// Books a slot. The id follows from person and slot, so the same request twice is one booking.
 /// `round` counts the person's earlier bookings of this very slot that were cancelled.
-pub fn book(lead_id: &Id, slot: &Slot, round: u32, note: Option<LongText>, now: DateTime<Utc>, zone: Tz) -> ConsultationChange {
+pub fn book(
+    lead_id: &Id,
+    slot: &Slot,
+    round: u32,
+    note: Option<LongText>,
+    now: DateTime<Utc>,
+    zone: Tz,
+) -> ConsultationChange {
     let consultation_id = Id::derived("c", &[lead_id.as_str(), &slot.claim_id(), &round.to_string()]);
     let consultation = Consultation {
         consultation_id: consultation_id.clone(),
@@ -184,41 +198,76 @@ pub fn book(lead_id: &Id, slot: &Slot, round: u32, note: Option<LongText>, now: 
         booked_at: now,
         version: 1,
     };
-    let fact = Fact::ConsultationBooked { consultation_id: consultation_id.clone(), version: 1, scheduled_date: slot.start };
-    ConsultationChange { event: Event::about(lead_id, consultation_id.as_str(), fact, now, zone), consultation }
+    let fact = Fact::ConsultationBooked {
+        consultation_id: consultation_id.clone(),
+        version: 1,
+        scheduled_date: slot.start,
+    };
+    ConsultationChange {
+        event: Event::about(lead_id, consultation_id.as_str(), fact, now, zone),
+        consultation,
+    }
 }
 
 /// Moves it to another slot.
 ///
 /// # Errors
 /// [`ConsultationError`] if it is not open, or has begun.
-pub fn reschedule(consultation: Consultation, slot: &Slot, now: DateTime<Utc>, zone: Tz) -> Result<ConsultationChange, ConsultationError> {
+pub fn reschedule(
+    consultation: Consultation,
+    slot: &Slot,
+    now: DateTime<Utc>,
+    zone: Tz,
+) -> Result<ConsultationChange, ConsultationError> {
     ahead(&consultation, now)?;
     let version = consultation.version + 1;
-    let consultation = Consultation { scheduled_date: slot.start, ends_at: slot.end, host: slot.host.clone(), version, ..consultation };
+    let consultation = Consultation {
+        scheduled_date: slot.start,
+        ends_at: slot.end,
+        host: slot.host.clone(),
+        version,
+        ..consultation
+    };
     let id = consultation.consultation_id.clone();
-    let fact = Fact::ConsultationRescheduled { consultation_id: id.clone(), version, scheduled_date: slot.start };
-    Ok(ConsultationChange { event: Event::about(&consultation.lead_id, &format!("{id}.{version}"), fact, now, zone), consultation })
+    let fact =
+        Fact::ConsultationRescheduled { consultation_id: id.clone(), version, scheduled_date: slot.start };
+    Ok(ConsultationChange {
+        event: Event::about(&consultation.lead_id, &format!("{id}.{version}"), fact, now, zone),
+        consultation,
+    })
 }
 
 /// Calls it off.
 ///
 /// # Errors
 /// [`ConsultationError`] if it is not open, or has begun.
-pub fn cancel(consultation: Consultation, now: DateTime<Utc>, zone: Tz) -> Result<ConsultationChange, ConsultationError> {
+pub fn cancel(
+    consultation: Consultation,
+    now: DateTime<Utc>,
+    zone: Tz,
+) -> Result<ConsultationChange, ConsultationError> {
     ahead(&consultation, now)?;
     let version = consultation.version + 1;
     let consultation = Consultation { status: ConsultationStatus::Cancelled, version, ..consultation };
     let id = consultation.consultation_id.clone();
     let fact = Fact::ConsultationCancelled { consultation_id: id.clone(), version };
-    Ok(ConsultationChange { event: Event::about(&consultation.lead_id, id.as_str(), fact, now, zone), consultation })
+    Ok(ConsultationChange {
+        event: Event::about(&consultation.lead_id, id.as_str(), fact, now, zone),
+        consultation,
+    })
 }
 
 /// Records that it took place, or that the person did not come.
 ///
 /// # Errors
 /// [`ConsultationError`] if it has not begun, or was cancelled or recorded already.
-pub fn conclude(consultation: Consultation, attended: bool, outcome: Option<Outcome>, now: DateTime<Utc>, zone: Tz) -> Result<ConsultationChange, ConsultationError> {
+pub fn conclude(
+    consultation: Consultation,
+    attended: bool,
+    outcome: Option<Outcome>,
+    now: DateTime<Utc>,
+    zone: Tz,
+) -> Result<ConsultationChange, ConsultationError> {
     if consultation.status != ConsultationStatus::Booked {
         return Err(ConsultationError::Closed);
     }
@@ -230,8 +279,17 @@ pub fn conclude(consultation: Consultation, attended: bool, outcome: Option<Outc
         true => (ConsultationStatus::Held, Fact::ConsultationHeld { consultation_id: id.clone() }),
         false => (ConsultationStatus::Missed, Fact::ConsultationMissed { consultation_id: id.clone() }),
     };
-    let consultation = Consultation { status, attended: Some(attended), outcome: outcome.filter(|_| attended), version: consultation.version + 1, ..consultation };
-    Ok(ConsultationChange { event: Event::about(&consultation.lead_id, id.as_str(), fact, now, zone), consultation })
+    let consultation = Consultation {
+        status,
+        attended: Some(attended),
+        outcome: outcome.filter(|_| attended),
+        version: consultation.version + 1,
+        ..consultation
+    };
+    Ok(ConsultationChange {
+        event: Event::about(&consultation.lead_id, id.as_str(), fact, now, zone),
+        consultation,
+    })
 }
 
 fn ahead(consultation: &Consultation, now: DateTime<Utc>) -> Result<(), ConsultationError> {
@@ -271,7 +329,10 @@ mod tests {
     }
 
     fn shown(slots: &[Slot]) -> Vec<String> {
-        slots.iter().map(|slot| slot.start.with_timezone(&Asia__Tokyo).format("%a %d %H:%M").to_string()).collect()
+        slots
+            .iter()
+            .map(|slot| slot.start.with_timezone(&Asia__Tokyo).format("%a %d %H:%M").to_string())
+            .collect()
     }
 
     #[test]
@@ -282,7 +343,12 @@ mod tests {
         let slots = availability().slots(day("2026-11-22"), day("2026-11-24"), now, Asia__Tokyo);
         assert_eq!(shown(&slots), ["Tue 24 10:00", "Tue 24 11:30", "Tue 24 13:00"]);
         // On Monday 11:00 the notice of 24 hours reaches into Tuesday.
-        let slots = availability().slots(day("2026-11-22"), day("2026-11-24"), at("2026-11-23T02:00:00Z"), Asia__Tokyo);
+        let slots = availability().slots(
+            day("2026-11-22"),
+            day("2026-11-24"),
+            at("2026-11-23T02:00:00Z"),
+            Asia__Tokyo,
+        );
         assert_eq!(shown(&slots), ["Tue 24 11:30", "Tue 24 13:00"]);
         let beyond = availability().slots(day("2026-12-07"), day("2026-12-31"), now, Asia__Tokyo);
         assert_eq!(shown(&beyond), Vec::<String>::new());
@@ -293,7 +359,11 @@ mod tests {
         let host = Id::parse("watanabe").unwrap();
         let now = at("2026-11-22T01:00:00Z");
         assert!(availability().slot_at(at("2026-11-24T01:00:00Z"), &host, now, Asia__Tokyo).is_some());
-        for (start, host) in [("2026-11-24T01:15:00Z", &host), ("2026-11-23T01:00:00Z", &host), ("2026-11-24T01:00:00Z", &Id::parse("nobody").unwrap())] {
+        for (start, host) in [
+            ("2026-11-24T01:15:00Z", &host),
+            ("2026-11-23T01:00:00Z", &host),
+            ("2026-11-24T01:00:00Z", &Id::parse("nobody").unwrap()),
+        ] {
             assert_eq!(availability().slot_at(at(start), host, now, Asia__Tokyo), None, "{start} {host}");
         }
     }
@@ -301,12 +371,24 @@ mod tests {
     #[test]
     fn a_consultation_is_held_or_missed_only_once_and_only_after_it_began() {
         let now = at("2026-11-22T01:00:00Z");
-        let slot = availability().slot_at(at("2026-11-24T01:00:00Z"), &Id::parse("watanabe").unwrap(), now, Asia__Tokyo).unwrap();
+        let slot = availability()
+            .slot_at(at("2026-11-24T01:00:00Z"), &Id::parse("watanabe").unwrap(), now, Asia__Tokyo)
+            .unwrap();
         let booked = book(&Id::parse("l-1").unwrap(), &slot, 0, None, now, Asia__Tokyo).consultation;
-        assert_eq!(conclude(booked.clone(), true, None, now, Asia__Tokyo).unwrap_err(), ConsultationError::NotBegun);
-        let held = conclude(booked.clone(), true, Some(Outcome::Won), slot.end, Asia__Tokyo).unwrap().consultation;
-        assert_eq!((held.status, held.attended, held.outcome), (ConsultationStatus::Held, Some(true), Some(Outcome::Won)));
-        assert_eq!(conclude(held.clone(), false, None, slot.end, Asia__Tokyo).unwrap_err(), ConsultationError::Closed);
+        assert_eq!(
+            conclude(booked.clone(), true, None, now, Asia__Tokyo).unwrap_err(),
+            ConsultationError::NotBegun
+        );
+        let held =
+            conclude(booked.clone(), true, Some(Outcome::Won), slot.end, Asia__Tokyo).unwrap().consultation;
+        assert_eq!(
+            (held.status, held.attended, held.outcome),
+            (ConsultationStatus::Held, Some(true), Some(Outcome::Won))
+        );
+        assert_eq!(
+            conclude(held.clone(), false, None, slot.end, Asia__Tokyo).unwrap_err(),
+            ConsultationError::Closed
+        );
         assert_eq!(cancel(held, now, Asia__Tokyo).unwrap_err(), ConsultationError::Closed);
         assert_eq!(cancel(booked, slot.start, Asia__Tokyo).unwrap_err(), ConsultationError::Begun);
     }

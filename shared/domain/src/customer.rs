@@ -71,7 +71,11 @@ pub struct Payment {
 pub fn apply(lead_id: &Id, plan: &Plan, now: DateTime<Utc>, zone: Tz) -> (Id, Event) {
     let day = time::day(now, zone).to_string();
     let application_id = Id::derived("a", &[lead_id.as_str(), plan.id.as_str(), &day]);
-    let fact = Fact::ApplicationSubmitted { application_id: application_id.clone(), plan: plan.id.to_string(), price: plan.price };
+    let fact = Fact::ApplicationSubmitted {
+        application_id: application_id.clone(),
+        plan: plan.id.to_string(),
+        price: plan.price,
+    };
     let event = Event::about(lead_id, application_id.as_str(), fact, now, zone);
     (application_id, event)
 }
@@ -95,7 +99,12 @@ pub fn pay(payment: Payment, plan: &Plan, zone: Tz) -> (Customer, Event) {
         paid_at: payment.paid_at,
         version: 1,
     };
-    let fact = Fact::CustomerPaid { customer_id: customer_id.clone(), plan: plan.id.to_string(), price: payment.amount, currency: payment.currency };
+    let fact = Fact::CustomerPaid {
+        customer_id: customer_id.clone(),
+        plan: plan.id.to_string(),
+        price: payment.amount,
+        currency: payment.currency,
+    };
     let event = Event::about(&customer.lead_id, customer_id.as_str(), fact, payment.paid_at, zone);
     (customer, event)
 }
@@ -107,7 +116,13 @@ mod tests {
     #[test]
     fn a_payment_reported_twice_makes_one_customer_and_one_sale() {
         let id = |text: &str| Id::parse(text).unwrap();
-        let plan = Plan { id: id("vip"), name: "VIP".into(), description: String::new(), price: 1_500_000, months: 6 };
+        let plan = Plan {
+            id: id("vip"),
+            name: "VIP".into(),
+            description: String::new(),
+            price: 1_500_000,
+            months: 6,
+        };
         let payment = Payment {
             lead_id: id("l-1"),
             application_id: id("a-1"),
@@ -119,7 +134,10 @@ mod tests {
         };
         let (customer, event) = pay(payment.clone(), &plan, Tz::Asia__Tokyo);
         assert_eq!((customer.clone(), event.clone()), pay(payment, &plan, Tz::Asia__Tokyo));
-        assert_eq!((customer.start_date.to_string(), customer.end_date.to_string()), ("2026-09-01".into(), "2027-03-01".into()));
+        assert_eq!(
+            (customer.start_date.to_string(), customer.end_date.to_string()),
+            ("2026-09-01".into(), "2027-03-01".into())
+        );
         assert_eq!(event.day.to_string(), "2026-09-01");
     }
 }

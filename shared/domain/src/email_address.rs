@@ -116,13 +116,20 @@ mod tests {
             (&format!("{}@example.com", "a".repeat(65)), Err(EmailAddressError::TooLong)),
             (&format!("a@{}.com", "b.".repeat(130)), Err(EmailAddressError::TooLong)),
         ] {
-            assert_eq!(EmailAddress::parse(given).as_ref().map(EmailAddress::as_str), expected.as_ref().map(|s| *s), "{given:?}");
+            assert_eq!(
+                EmailAddress::parse(given).as_ref().map(EmailAddress::as_str),
+                expected.as_ref().map(|s| *s),
+                "{given:?}"
+            );
         }
     }
 
     #[test]
     fn case_does_not_make_a_second_person() {
-        let (a, b) = (EmailAddress::parse("Hanako@example.com").unwrap(), EmailAddress::parse("hanako@EXAMPLE.com").unwrap());
+        let (a, b) = (
+            EmailAddress::parse("Hanako@example.com").unwrap(),
+            EmailAddress::parse("hanako@EXAMPLE.com").unwrap(),
+        );
         assert_eq!(a.identity(), b.identity());
     }
 }

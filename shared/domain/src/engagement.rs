@@ -90,9 +90,19 @@ pub fn claim(row: Option<&Engagement>, class: MailClass, now: DateTime<Utc>) -> 
     let fresh = now < row.claimed_at + TimeDelta::seconds(CLAIM_SETTLES_SECONDS);
     match (row.state, class, row.attempt) {
         (EngagementState::Claimed, _, _) if fresh => Claim::InFlight,
-        (EngagementState::Claimed | EngagementState::Unknown, MailClass::Transactional, 1) => Claim::Send { attempt: 2 },
+        (EngagementState::Claimed | EngagementState::Unknown, MailClass::Transactional, 1) => {
+            Claim::Send { attempt: 2 }
+        }
         (EngagementState::Claimed, _, _) => Claim::GiveUp,
-        (EngagementState::Sent | EngagementState::Unknown | EngagementState::Skipped | EngagementState::Bounced | EngagementState::Complained, _, _) => Claim::Settled,
+        (
+            EngagementState::Sent
+            | EngagementState::Unknown
+            | EngagementState::Skipped
+            | EngagementState::Bounced
+            | EngagementState::Complained,
+            _,
+            _,
+        ) => Claim::Settled,
     }
 }
 
@@ -144,7 +154,11 @@ mod tests {
             (S::Skipped, 1, Transactional, Claim::Settled),
             (S::Bounced, 1, Transactional, Claim::Settled),
         ] {
-            assert_eq!(claim(Some(&row(state, attempt)), class, late), expected, "{state:?} {attempt} {class:?}");
+            assert_eq!(
+                claim(Some(&row(state, attempt)), class, late),
+                expected,
+                "{state:?} {attempt} {class:?}"
+            );
         }
         assert_eq!(claim(None, Marketing, late), Claim::Send { attempt: 1 });
     }
@@ -152,7 +166,13 @@ mod tests {
     #[test]
     fn machines_are_told_from_people() {
         let browser = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15";
-        for (said, agent, machine) in [(None, browser, false), (Some("Unlikely"), browser, false), (Some("Likely"), browser, true), (None, "Mozilla/5.0", true), (None, "", false)] {
+        for (said, agent, machine) in [
+            (None, browser, false),
+            (Some("Unlikely"), browser, false),
+            (Some("Likely"), browser, true),
+            (None, "Mozilla/5.0", true),
+            (None, "", false),
+        ] {
             assert_eq!(is_machine(said, agent), machine, "{said:?} {agent}");
         }
     }

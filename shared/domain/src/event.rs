@@ -40,13 +40,27 @@ impl Event {
     }
 
     /// A visit of somebody who may never give a name. Counted once a visitor, page and day.
-    pub fn visit(visitor_id: &Id, page: &str, landing: bool, referrer: Option<String>, utm: BTreeMap<String, String>, now: DateTime<Utc>, zone: Tz) -> Self {
+    pub fn visit(
+        visitor_id: &Id,
+        page: &str,
+        landing: bool,
+        referrer: Option<String>,
+        utm: BTreeMap<String, String>,
+        now: DateTime<Utc>,
+        zone: Tz,
+    ) -> Self {
         Self {
             event_id: format!("visited.{visitor_id}.{page}"),
             day: time::day(now, zone),
             occurred_at: now,
             lead_id: None,
-            fact: Fact::Visited { visitor_id: visitor_id.clone(), page: page.to_owned(), landing, referrer, utm },
+            fact: Fact::Visited {
+                visitor_id: visitor_id.clone(),
+                page: page.to_owned(),
+                landing,
+                referrer,
+                utm,
+            },
         }
     }
 }
@@ -94,9 +108,19 @@ pub enum Fact {
     /// The person wants no more marketing mail.
     Unsubscribed {},
     /// A consultation was booked (stage 3).
-    ConsultationBooked { consultation_id: Id, version: u32, #[serde(with = "time::stored")] scheduled_date: DateTime<Utc> },
+    ConsultationBooked {
+        consultation_id: Id,
+        version: u32,
+        #[serde(with = "time::stored")]
+        scheduled_date: DateTime<Utc>,
+    },
     /// It was moved to another time.
-    ConsultationRescheduled { consultation_id: Id, version: u32, #[serde(with = "time::stored")] scheduled_date: DateTime<Utc> },
+    ConsultationRescheduled {
+        consultation_id: Id,
+        version: u32,
+        #[serde(with = "time::stored")]
+        scheduled_date: DateTime<Utc>,
+    },
     /// It was called off.
     ConsultationCancelled { consultation_id: Id, version: u32 },
     /// It took place (stage 4).
@@ -209,7 +233,12 @@ impl FactKind {
     /// write unit less.
     pub fn on_timeline(self) -> bool {
         match self {
-            Self::Visited | Self::MailSent | Self::MailDelivered | Self::MailOpened | Self::MailClicked | Self::MailBounced => false,
+            Self::Visited
+            | Self::MailSent
+            | Self::MailDelivered
+            | Self::MailOpened
+            | Self::MailClicked
+            | Self::MailBounced => false,
             Self::OptedIn
             | Self::MailComplained
             | Self::Unsubscribed

@@ -85,7 +85,12 @@ pub struct DayCount {
 impl DayCount {
     /// Starts a day.
     pub fn new(date: NaiveDate) -> Self {
-        Self { row: KpiDaily::empty(date), visitors: BTreeSet::new(), lp_visitors: BTreeSet::new(), clicked: BTreeSet::new() }
+        Self {
+            row: KpiDaily::empty(date),
+            visitors: BTreeSet::new(),
+            lp_visitors: BTreeSet::new(),
+            clicked: BTreeSet::new(),
+        }
     }
 
     /// Adds one fact of that day.
@@ -127,7 +132,12 @@ impl DayCount {
     /// The day's row.
     pub fn finish(self) -> KpiDaily {
         let count = |set: BTreeSet<String>| u64::try_from(set.len()).unwrap_or(u64::MAX);
-        KpiDaily { website_visitors: count(self.visitors), lp_visitors: count(self.lp_visitors), mails_clicked: count(self.clicked), ..self.row }
+        KpiDaily {
+            website_visitors: count(self.visitors),
+            lp_visitors: count(self.lp_visitors),
+            mails_clicked: count(self.clicked),
+            ..self.row
+        }
     }
 }
 
@@ -143,9 +153,21 @@ mod tests {
         let now = "2026-11-22T01:00:00Z".parse().unwrap();
         let about = |key: &str, fact| Event::about(&id("l-1"), key, fact, now, Asia__Tokyo);
         let mail = || ("nurture_1_day-1".to_owned(), "nurture/day-1".to_owned());
-        let clicked = |link: &str, machine| Fact::MailClicked { engagement_id: mail().0, email_campaign_id: mail().1, link: link.into(), machine };
-        let opened = |machine| Fact::MailOpened { engagement_id: mail().0, email_campaign_id: mail().1, machine };
-        let opted = |first| Fact::OptedIn { first, source: None, lead_magnet_type: None, visitor_id: None, utm: Default::default() };
+        let clicked = |link: &str, machine| Fact::MailClicked {
+            engagement_id: mail().0,
+            email_campaign_id: mail().1,
+            link: link.into(),
+            machine,
+        };
+        let opened =
+            |machine| Fact::MailOpened { engagement_id: mail().0, email_campaign_id: mail().1, machine };
+        let opted = |first| Fact::OptedIn {
+            first,
+            source: None,
+            lead_magnet_type: None,
+            visitor_id: None,
+            utm: Default::default(),
+        };
         vec![
             Event::visit(&id("v-1"), "landing", true, None, Default::default(), now, Asia__Tokyo),
             Event::visit(&id("v-1"), "privacy", false, None, Default::default(), now, Asia__Tokyo),
@@ -158,8 +180,24 @@ mod tests {
             about("f", clicked("https://example.com/a", false)),
             about("g", clicked("https://example.com/b", false)),
             about("h", clicked("https://example.com/b", true)),
-            about("i", Fact::CustomerPaid { customer_id: id("u-1"), plan: "vip".into(), price: 1_500_000, currency: "JPY".into() }),
-            about("j", Fact::CustomerPaid { customer_id: id("u-2"), plan: "standard".into(), price: 500_000, currency: "JPY".into() }),
+            about(
+                "i",
+                Fact::CustomerPaid {
+                    customer_id: id("u-1"),
+                    plan: "vip".into(),
+                    price: 1_500_000,
+                    currency: "JPY".into(),
+                },
+            ),
+            about(
+                "j",
+                Fact::CustomerPaid {
+                    customer_id: id("u-2"),
+                    plan: "standard".into(),
+                    price: 500_000,
+                    currency: "JPY".into(),
+                },
+            ),
         ]
     }
 
@@ -173,7 +211,10 @@ mod tests {
     fn people_are_counted_once_and_machines_apart() {
         let row = count(&facts());
         assert_eq!((row.website_visitors, row.lp_visitors, row.opt_ins), (2, 1, 1));
-        assert_eq!((row.mails_sent, row.mails_opened, row.mails_opened_by_machine, row.mails_clicked), (1, 1, 1, 1));
+        assert_eq!(
+            (row.mails_sent, row.mails_opened, row.mails_opened_by_machine, row.mails_clicked),
+            (1, 1, 1, 1)
+        );
         assert_eq!((row.sales, row.revenue), (2, 2_000_000));
     }
 

@@ -159,7 +159,13 @@ pub fn opt_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>,
     };
     let event = Event::about(&lead_id, &format!("{lead_id}.{magnet}.{day}"), fact, now, zone);
     let mut tags = known.as_ref().map(|lead| lead.tags.clone()).unwrap_or_default();
-    for tag in [form.source.as_ref().map(|s| format!("source:{}", s.as_str())), form.lead_magnet_type.as_ref().map(|m| format!("magnet:{m}"))].into_iter().flatten() {
+    for tag in [
+        form.source.as_ref().map(|s| format!("source:{}", s.as_str())),
+        form.lead_magnet_type.as_ref().map(|m| format!("magnet:{m}")),
+    ]
+    .into_iter()
+    .flatten()
+    {
         if !tags.contains(&tag) {
             tags.push(tag);
         }
@@ -215,14 +221,22 @@ pub fn unsubscribe(lead: Lead, now: DateTime<Utc>, zone: Tz) -> Option<LeadChang
         return None;
     }
     let version = lead.version + 1;
-    let event = Event::about(&lead.lead_id, &format!("{}.{version}", lead.lead_id), Fact::Unsubscribed {}, now, zone);
-    Some(LeadChange { lead: Lead { mailing: Mailing::Unsubscribed, status: after_silence(lead.status), version, ..lead }, event })
+    let event =
+        Event::about(&lead.lead_id, &format!("{}.{version}", lead.lead_id), Fact::Unsubscribed {}, now, zone);
+    Some(LeadChange {
+        lead: Lead { mailing: Mailing::Unsubscribed, status: after_silence(lead.status), version, ..lead },
+        event,
+    })
 }
 
 /// Closes an address for good after a permanent bounce or a complaint. `None` when it already is.
 pub fn suppress(lead: Lead) -> Option<Lead> {
-    (lead.mailing != Mailing::Suppressed)
-        .then(|| Lead { mailing: Mailing::Suppressed, status: after_silence(lead.status), version: lead.version + 1, ..lead })
+    (lead.mailing != Mailing::Suppressed).then(|| Lead {
+        mailing: Mailing::Suppressed,
+        status: after_silence(lead.status),
+        version: lead.version + 1,
+        ..lead
+    })
 }
 
 /// A lead that bought.
@@ -256,18 +270,30 @@ mod tests {
             locale: None,
             time_zone: None,
             utm: BTreeMap::new(),
-            consent: Consent { given_at: at("2026-11-22T01:00:00Z"), text: "同意します".into(), place: "landing".into(), ip: None },
+            consent: Consent {
+                given_at: at("2026-11-22T01:00:00Z"),
+                text: "同意します".into(),
+                place: "landing".into(),
+                ip: None,
+            },
         }
     }
 
     fn opted_in() -> Lead {
-        opt_in(None, Id::parse("l-1").unwrap(), form("guide"), at("2026-11-22T01:00:00Z"), Tz::Asia__Tokyo).lead
+        opt_in(None, Id::parse("l-1").unwrap(), form("guide"), at("2026-11-22T01:00:00Z"), Tz::Asia__Tokyo)
+            .lead
     }
 
     #[test]
     fn a_second_opt_in_keeps_what_the_first_one_told() {
         let second = OptIn { name: None, source: ShortText::parse("ads").ok(), ..form("checklist") };
-        let change = opt_in(Some(opted_in()), Id::parse("l-1").unwrap(), second, at("2026-11-23T01:00:00Z"), Tz::Asia__Tokyo);
+        let change = opt_in(
+            Some(opted_in()),
+            Id::parse("l-1").unwrap(),
+            second,
+            at("2026-11-23T01:00:00Z"),
+            Tz::Asia__Tokyo,
+        );
         assert_eq!(change.lead.name.as_ref().map(ShortText::as_str), Some("花子"));
         assert_eq!(change.lead.source.as_ref().map(ShortText::as_str), Some("instagram"));
         assert_eq!(change.lead.tags, ["source:instagram", "magnet:guide", "source:ads", "magnet:checklist"]);
@@ -277,15 +303,31 @@ mod tests {
 
     #[test]
     fn the_same_form_on_the_same_day_is_the_same_fact() {
-        let id = |magnet: &str, now: &str| opt_in(None, Id::parse("l-1").unwrap(), form(magnet), at(now), Tz::Asia__Tokyo).event.event_id;
+        let id = |magnet: &str, now: &str| {
+            opt_in(None, Id::parse("l-1").unwrap(), form(magnet), at(now), Tz::Asia__Tokyo).event.event_id
+        };
         assert_eq!(id("guide", "2026-11-22T01:00:00Z"), id("guide", "2026-11-22T14:59:59Z"));
-        assert_ne!(id("guide", "2026-11-22T01:00:00Z"), id("guide", "2026-11-22T15:00:00Z"), "midnight in Tokyo");
+        assert_ne!(
+            id("guide", "2026-11-22T01:00:00Z"),
+            id("guide", "2026-11-22T15:00:00Z"),
+            "midnight in Tokyo"
+        );
         assert_ne!(id("guide", "2026-11-22T01:00:00Z"), id("checklist", "2026-11-22T01:00:00Z"));
     }
 
     #[test]
     fn a_new_yes_ends_an_unsubscription_but_not_a_suppression() {
-        let again = |lead: Lead| opt_in(Some(lead), Id::parse("l-1").unwrap(), form("guide"), at("2026-12-01T00:00:00Z"), Tz::Asia__Tokyo).lead.mailing;
+        let again = |lead: Lead| {
+            opt_in(
+                Some(lead),
+                Id::parse("l-1").unwrap(),
+                form("guide"),
+                at("2026-12-01T00:00:00Z"),
+                Tz::Asia__Tokyo,
+            )
+            .lead
+            .mailing
+        };
         let unsubscribed = unsubscribe(opted_in(), at("2026-11-23T00:00:00Z"), Tz::Asia__Tokyo).unwrap().lead;
         assert_eq!(unsubscribed.mailing, Mailing::Unsubscribed);
         assert_eq!(again(unsubscribed), Mailing::Subscribed);
@@ -300,7 +342,11 @@ mod tests {
 
     #[test]
     fn who_may_get_what() {
-        for (mailing, marketing, transactional) in [(Mailing::Subscribed, true, true), (Mailing::Unsubscribed, false, true), (Mailing::Suppressed, false, false)] {
+        for (mailing, marketing, transactional) in [
+            (Mailing::Subscribed, true, true),
+            (Mailing::Unsubscribed, false, true),
+            (Mailing::Suppressed, false, false),
+        ] {
             assert_eq!(mailing.allows(MailClass::Marketing), marketing, "{mailing:?}");
             assert_eq!(mailing.allows(MailClass::Transactional), transactional, "{mailing:?}");
             assert_eq!(serde_json::to_value(mailing).unwrap(), mailing.as_str());

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Datelike, Utc};
 
 use crate::{
-    event::{Event, Fact, FactKind},
     engagement::MailClass,
+    event::{Event, Fact, FactKind},
     id::Id,
     sequence::{Entry, Sequence},
 };
@@ -27,15 +27,22 @@ pub fn effects<'a>(event: &Event, sequences: &'a [Sequence]) -> Vec<Effect<'a>> 
     let stops = sequences.iter().filter(|sequence| ends(sequence, kind)).map(|sequence| Effect::Stop {
         enrolment_id: sequence.enrolment_id(subject.as_ref().filter(|_| sequence.topic().is_some())),
     });
-    let starts = sequences.iter().filter(|sequence| sequence.entry.contains(&kind)).map(|sequence| Effect::Enrol {
-        sequence,
-        entry: Entry { lead_id: lead_id.clone(), subject: subject.clone(), generation: generation(event), anchor: anchor(&event.fact, event.occurred_at) },
-    });
+    let starts =
+        sequences.iter().filter(|sequence| sequence.entry.contains(&kind)).map(|sequence| Effect::Enrol {
+            sequence,
+            entry: Entry {
+                lead_id: lead_id.clone(),
+                subject: subject.clone(),
+                generation: generation(event),
+                anchor: anchor(&event.fact, event.occurred_at),
+            },
+        });
     stops.chain(starts).collect()
 }
 
 fn ends(sequence: &Sequence, kind: FactKind) -> bool {
-    let silenced = matches!(kind, FactKind::Unsubscribed | FactKind::MailComplained) && sequence.class == MailClass::Marketing;
+    let silenced = matches!(kind, FactKind::Unsubscribed | FactKind::MailComplained)
+        && sequence.class == MailClass::Marketing;
     sequence.exit.contains(&kind) || silenced
 }
 
@@ -65,14 +72,17 @@ fn subject(fact: &Fact) -> Option<Id> {
 /// the same when the fact is delivered again.
 fn generation(event: &Event) -> u32 {
     match &event.fact {
-        Fact::ConsultationBooked { version, .. } | Fact::ConsultationRescheduled { version, .. } | Fact::ConsultationCancelled { version, .. } => *version,
+        Fact::ConsultationBooked { version, .. }
+        | Fact::ConsultationRescheduled { version, .. }
+        | Fact::ConsultationCancelled { version, .. } => *version,
         _ => u32::try_from(event.day.num_days_from_ce()).unwrap_or(0),
     }
 }
 
 fn anchor(fact: &Fact, occurred_at: DateTime<Utc>) -> DateTime<Utc> {
     match fact {
-        Fact::ConsultationBooked { scheduled_date, .. } | Fact::ConsultationRescheduled { scheduled_date, .. } => *scheduled_date,
+        Fact::ConsultationBooked { scheduled_date, .. }
+        | Fact::ConsultationRescheduled { scheduled_date, .. } => *scheduled_date,
         _ => occurred_at,
     }
 }
@@ -88,14 +98,27 @@ mod tests {
     }
 
     fn sequence(name: &str, class: MailClass, entry: &[FactKind], exit: &[FactKind]) -> Sequence {
-        Sequence { id: id(name), name: name.into(), class, entry: entry.to_vec(), exit: exit.to_vec(), again: false, steps: vec![] }
+        Sequence {
+            id: id(name),
+            name: name.into(),
+            class,
+            entry: entry.to_vec(),
+            exit: exit.to_vec(),
+            again: false,
+            steps: vec![],
+        }
     }
 
     fn funnel() -> Vec<Sequence> {
         use FactKind as K;
         vec![
             sequence("nurture", MailClass::Marketing, &[K::OptedIn], &[K::CustomerPaid]),
-            sequence("consultation", MailClass::Transactional, &[K::ConsultationBooked, K::ConsultationRescheduled], &[K::ConsultationCancelled]),
+            sequence(
+                "consultation",
+                MailClass::Transactional,
+                &[K::ConsultationBooked, K::ConsultationRescheduled],
+                &[K::ConsultationCancelled],
+            ),
             sequence("onboarding", MailClass::Transactional, &[K::CustomerPaid], &[]),
         ]
     }
@@ -107,13 +130,40 @@ mod tests {
     #[test]
     fn each_fact_starts_and_stops_what_the_funnel_says() {
         let start = "2026-11-25T01:00:00Z".parse().unwrap();
-        let opted_in = Fact::OptedIn { first: true, source: None, lead_magnet_type: None, visitor_id: None, utm: Default::default() };
+        let opted_in = Fact::OptedIn {
+            first: true,
+            source: None,
+            lead_magnet_type: None,
+            visitor_id: None,
+            utm: Default::default(),
+        };
         for (fact, expected) in [
             (opted_in, vec!["+nurture 739942"]),
-            (Fact::ConsultationBooked { consultation_id: id("c-1"), version: 1, scheduled_date: start }, vec!["+consultation/c-1 1"]),
-            (Fact::ConsultationRescheduled { consultation_id: id("c-1"), version: 2, scheduled_date: start }, vec!["+consultation/c-1 2"]),
-            (Fact::ConsultationCancelled { consultation_id: id("c-1"), version: 3 }, vec!["-consultation_c-1"]),
-            (Fact::CustomerPaid { customer_id: id("u-1"), plan: "vip".into(), price: 1, currency: "JPY".into() }, vec!["-nurture", "+onboarding/u-1 739942"]),
+            (
+                Fact::ConsultationBooked { consultation_id: id("c-1"), version: 1, scheduled_date: start },
+                vec!["+consultation/c-1 1"],
+            ),
+            (
+                Fact::ConsultationRescheduled {
+                    consultation_id: id("c-1"),
+                    version: 2,
+                    scheduled_date: start,
+                },
+                vec!["+consultation/c-1 2"],
+            ),
+            (
+                Fact::ConsultationCancelled { consultation_id: id("c-1"), version: 3 },
+                vec!["-consultation_c-1"],
+            ),
+            (
+                Fact::CustomerPaid {
+                    customer_id: id("u-1"),
+                    plan: "vip".into(),
+                    price: 1,
+                    currency: "JPY".into(),
+                },
+                vec!["-nurture", "+onboarding/u-1 739942"],
+            ),
             (Fact::Unsubscribed {}, vec!["-nurture"]),
             (Fact::MailSent { engagement_id: "e".into(), email_campaign_id: "c".into() }, vec![]),
         ] {
@@ -122,7 +172,12 @@ mod tests {
                 .into_iter()
                 .map(|effect| match effect {
                     Effect::Stop { enrolment_id } => format!("-{enrolment_id}"),
-                    Effect::Enrol { sequence, entry } => format!("+{}{} {}", sequence.id, entry.subject.map(|s| format!("/{s}")).unwrap_or_default(), entry.generation),
+                    Effect::Enrol { sequence, entry } => format!(
+                        "+{}{} {}",
+                        sequence.id,
+                        entry.subject.map(|s| format!("/{s}")).unwrap_or_default(),
+                        entry.generation
+                    ),
                 })
                 .collect();
             assert_eq!(told, expected, "{fact:?}");
@@ -132,8 +187,14 @@ mod tests {
     #[test]
     fn reminders_count_from_the_appointment() {
         let start: DateTime<Utc> = "2026-11-25T01:00:00Z".parse().unwrap();
-        let event = happening(Fact::ConsultationBooked { consultation_id: id("c-1"), version: 1, scheduled_date: start });
+        let event = happening(Fact::ConsultationBooked {
+            consultation_id: id("c-1"),
+            version: 1,
+            scheduled_date: start,
+        });
         let sequences = funnel();
-        assert!(matches!(effects(&event, &sequences).as_slice(), [Effect::Enrol { entry, .. }] if entry.anchor == start));
+        assert!(
+            matches!(effects(&event, &sequences).as_slice(), [Effect::Enrol { entry, .. }] if entry.anchor == start)
+        );
     }
 }

@@ -4,7 +4,13 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{engagement::MailClass, event::{FactKind, Topic}, id::Id, limits::STEP_GRACE_SECONDS, time};
+use crate::{
+    engagement::MailClass,
+    event::{FactKind, Topic},
+    id::Id,
+    limits::STEP_GRACE_SECONDS,
+    time,
+};
 
 /// A row of mails that a fact sets going.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +54,9 @@ pub enum When {
 
 /// Why a text names no time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("write `now`, an offset such as `+2h`, `-2h` or `+30m`, or days and a clock time such as `+1d 07:00`")]
+#[error(
+    "write `now`, an offset such as `+2h`, `-2h` or `+30m`, or days and a clock time such as `+1d 07:00`"
+)]
 pub struct WhenError;
 
 impl When {
@@ -92,7 +100,9 @@ impl When {
         match self {
             Self::Now => enrolled_at,
             Self::Offset { minutes } => anchor + TimeDelta::minutes(minutes),
-            Self::Clock { days, time } => time::instant(time::plus_days(time::day(anchor, zone), days), time, zone),
+            Self::Clock { days, time } => {
+                time::instant(time::plus_days(time::day(anchor, zone), days), time, zone)
+            }
         }
     }
 
@@ -200,7 +210,8 @@ impl Sequence {
 
     /// Moves a person on from a step that is settled.
     pub fn advance(&self, enrolment: Enrolment, settled: &Id, zone: Tz) -> Enrolment {
-        let next = self.steps.iter().position(|step| step.id == *settled).map_or(self.steps.len(), |at| at + 1);
+        let next =
+            self.steps.iter().position(|step| step.id == *settled).map_or(self.steps.len(), |at| at + 1);
         self.place(enrolment, next, &format!("{settled} settled"), zone)
     }
 
@@ -208,7 +219,8 @@ impl Sequence {
         let due = |step: &Step| step.when.due(enrolment.anchor, enrolment.enrolled_at, zone);
         let oldest = enrolment.enrolled_at - TimeDelta::seconds(STEP_GRACE_SECONDS);
         let rest = self.steps.get(from..).unwrap_or_default();
-        let skipped: Vec<&str> = rest.iter().take_while(|step| due(step) < oldest).map(|step| step.id.as_str()).collect();
+        let skipped: Vec<&str> =
+            rest.iter().take_while(|step| due(step) < oldest).map(|step| step.id.as_str()).collect();
         let why = match skipped.as_slice() {
             [] => why.to_owned(),
             passed => format!("{why}; the time of {} had passed when enrolled", passed.join(", ")),
@@ -216,9 +228,22 @@ impl Sequence {
         match rest.get(skipped.len()) {
             Some(step) => {
                 let due = due(step);
-                Enrolment { step: Some(step.id.clone()), next_due: Some(due), due_hour: Some(format!("{:02}", due.hour())), why, ..enrolment }
+                Enrolment {
+                    step: Some(step.id.clone()),
+                    next_due: Some(due),
+                    due_hour: Some(format!("{:02}", due.hour())),
+                    why,
+                    ..enrolment
+                }
             }
-            None => Enrolment { state: EnrolmentState::Finished, step: None, next_due: None, due_hour: None, why, ..enrolment },
+            None => Enrolment {
+                state: EnrolmentState::Finished,
+                step: None,
+                next_due: None,
+                due_hour: None,
+                why,
+                ..enrolment
+            },
         }
     }
 }
@@ -226,8 +251,14 @@ impl Sequence {
 impl Enrolment {
     /// Takes a person out. `None` when she is not in any more.
     pub fn stop(self, why: &str) -> Option<Self> {
-        (self.state == EnrolmentState::Active)
-            .then(|| Self { state: EnrolmentState::Stopped, step: None, next_due: None, due_hour: None, why: why.to_owned(), ..self })
+        (self.state == EnrolmentState::Active).then(|| Self {
+            state: EnrolmentState::Stopped,
+            step: None,
+            next_due: None,
+            due_hour: None,
+            why: why.to_owned(),
+            ..self
+        })
     }
 
     /// The ledger key of a step: letters that an SES tag may hold.
@@ -271,7 +302,12 @@ pub enum Turn<'a> {
 }
 
 /// Looks at the enrolment again: a timer that fires late, twice or for nothing changes nothing.
-pub fn turn<'a>(sequence: &'a Sequence, enrolment: &Enrolment, work: &DueStep, now: DateTime<Utc>) -> Turn<'a> {
+pub fn turn<'a>(
+    sequence: &'a Sequence,
+    enrolment: &Enrolment,
+    work: &DueStep,
+    now: DateTime<Utc>,
+) -> Turn<'a> {
     if enrolment.state != EnrolmentState::Active || enrolment.generation != work.generation {
         return Turn::Outdated;
     }
@@ -282,7 +318,9 @@ pub fn turn<'a>(sequence: &'a Sequence, enrolment: &Enrolment, work: &DueStep, n
     let Some(step) = sequence.steps.iter().find(|step| step.id == *next) else { return Turn::Outdated };
     match enrolment.next_due {
         Some(due) if now + TimeDelta::seconds(STEP_GRACE_SECONDS) < due => Turn::Wait(due),
-        _ if step.when.is_before_anchor() && now >= enrolment.anchor => Turn::Pass(step, "what it announces has already begun"),
+        _ if step.when.is_before_anchor() && now >= enrolment.anchor => {
+            Turn::Pass(step, "what it announces has already begun")
+        }
         _ => Turn::Take(step),
     }
 }
@@ -301,12 +339,29 @@ mod tests {
     }
 
     fn sequence(whens: &[&str]) -> Sequence {
-        let steps = whens.iter().enumerate().map(|(n, when)| Step { id: id(&format!("step-{n}")), send: id("mail"), when: When::parse(when).unwrap(), calendar: false });
-        Sequence { id: id("nurture"), name: "七日間".into(), class: MailClass::Marketing, entry: vec![FactKind::OptedIn], exit: vec![], again: false, steps: steps.collect() }
+        let steps = whens.iter().enumerate().map(|(n, when)| Step {
+            id: id(&format!("step-{n}")),
+            send: id("mail"),
+            when: When::parse(when).unwrap(),
+            calendar: false,
+        });
+        Sequence {
+            id: id("nurture"),
+            name: "七日間".into(),
+            class: MailClass::Marketing,
+            entry: vec![FactKind::OptedIn],
+            exit: vec![],
+            again: false,
+            steps: steps.collect(),
+        }
     }
 
     fn enrolled(sequence: &Sequence, anchor: &str, now: &str) -> Enrolment {
-        sequence.enrol(Entry { lead_id: id("l-1"), subject: None, generation: 1, anchor: at(anchor) }, at(now), Asia__Tokyo)
+        sequence.enrol(
+            Entry { lead_id: id("l-1"), subject: None, generation: 1, anchor: at(anchor) },
+            at(now),
+            Asia__Tokyo,
+        )
     }
 
     #[test]
@@ -336,7 +391,11 @@ mod tests {
     #[test]
     fn days_are_the_persons_calendar_days_not_24_hours() {
         // 23:30 in Tokyo on the 22nd: the next morning is seven and a half hours away.
-        let due = When::parse("+1d 07:00").unwrap().due(at("2026-11-22T14:30:00Z"), at("2026-11-22T14:30:00Z"), Asia__Tokyo);
+        let due = When::parse("+1d 07:00").unwrap().due(
+            at("2026-11-22T14:30:00Z"),
+            at("2026-11-22T14:30:00Z"),
+            Asia__Tokyo,
+        );
         assert_eq!(due, at("2026-11-22T22:00:00Z"));
     }
 
@@ -349,7 +408,11 @@ mod tests {
             way.push((step.to_string(), time::iso(due)));
             enrolment = sequence.advance(enrolment, &step, Asia__Tokyo);
         }
-        let expected = [("step-0", "2026-11-22T01:00:05.000Z"), ("step-1", "2026-11-22T22:00:00.000Z"), ("step-2", "2026-11-23T22:00:00.000Z")];
+        let expected = [
+            ("step-0", "2026-11-22T01:00:05.000Z"),
+            ("step-1", "2026-11-22T22:00:00.000Z"),
+            ("step-2", "2026-11-23T22:00:00.000Z"),
+        ];
         assert_eq!(way, expected.map(|(step, due)| (step.to_owned(), due.to_owned())));
         assert_eq!((enrolment.state, enrolment.due_hour), (EnrolmentState::Finished, None));
     }
@@ -377,15 +440,39 @@ mod tests {
     fn due_work_is_held_against_the_enrolment_as_it_is_now() {
         let sequence = sequence(&["-1d 18:00", "-2h"]);
         let enrolment = enrolled(&sequence, "2026-11-25T06:00:00Z", "2026-11-22T00:00:00Z");
-        let work = |generation, step: &str| DueStep { lead_id: id("l-1"), enrolment_id: "nurture".into(), generation, step: id(step), hops: 0 };
+        let work = |generation, step: &str| DueStep {
+            lead_id: id("l-1"),
+            enrolment_id: "nurture".into(),
+            generation,
+            step: id(step),
+            hops: 0,
+        };
         let due = at("2026-11-24T09:00:00Z");
         let stopped = enrolment.clone().stop("consultation_cancelled").unwrap();
         for (what, enrolment, work, now, expected) in [
             ("on time", &enrolment, work(1, "step-0"), due, Turn::Take(&sequence.steps[0])),
-            ("within the timer's precision", &enrolment, work(1, "step-0"), due - TimeDelta::seconds(60), Turn::Take(&sequence.steps[0])),
+            (
+                "within the timer's precision",
+                &enrolment,
+                work(1, "step-0"),
+                due - TimeDelta::seconds(60),
+                Turn::Take(&sequence.steps[0]),
+            ),
             ("early", &enrolment, work(1, "step-0"), due - TimeDelta::seconds(61), Turn::Wait(due)),
-            ("a day late, still ahead of the appointment", &enrolment, work(1, "step-0"), at("2026-11-25T05:59:59Z"), Turn::Take(&sequence.steps[0])),
-            ("too late", &enrolment, work(1, "step-0"), at("2026-11-25T06:00:00Z"), Turn::Pass(&sequence.steps[0], "what it announces has already begun")),
+            (
+                "a day late, still ahead of the appointment",
+                &enrolment,
+                work(1, "step-0"),
+                at("2026-11-25T05:59:59Z"),
+                Turn::Take(&sequence.steps[0]),
+            ),
+            (
+                "too late",
+                &enrolment,
+                work(1, "step-0"),
+                at("2026-11-25T06:00:00Z"),
+                Turn::Pass(&sequence.steps[0], "what it announces has already begun"),
+            ),
             ("another step", &enrolment, work(1, "step-1"), due, Turn::Behind),
             ("before a restart", &enrolment, work(0, "step-0"), due, Turn::Outdated),
             ("after a stop", &stopped, work(1, "step-0"), due, Turn::Outdated),
@@ -397,7 +484,12 @@ mod tests {
     #[test]
     fn names_fit_what_carries_them() {
         let enrolment = Sequence { id: id(&"s".repeat(64)), ..sequence(&["now"]) }.enrol(
-            Entry { lead_id: Id::derived("l", &["x"]), subject: Some(Id::derived("c", &["y"])), generation: u32::MAX, anchor: at("2026-11-22T00:00:00Z") },
+            Entry {
+                lead_id: Id::derived("l", &["x"]),
+                subject: Some(Id::derived("c", &["y"])),
+                generation: u32::MAX,
+                anchor: at("2026-11-22T00:00:00Z"),
+            },
             at("2026-11-22T00:00:00Z"),
             Asia__Tokyo,
         );

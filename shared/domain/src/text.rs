@@ -93,7 +93,11 @@ mod tests {
             ("a\u{2028}b", Err(TextError::ControlCharacter)),
             (&"あ".repeat(101), Err(TextError::TooLong(100))),
         ] {
-            assert_eq!(ShortText::parse(given).as_ref().map(ShortText::as_str), expected.as_ref().map(|s| *s), "{given:?}");
+            assert_eq!(
+                ShortText::parse(given).as_ref().map(ShortText::as_str),
+                expected.as_ref().map(|s| *s),
+                "{given:?}"
+            );
         }
     }
 }

@@ -107,8 +107,9 @@ impl Stripe {
         Self { http, secrets }
     }
 
-    /// Opens a Checkout session and returns the address of its page. The application is the
-    /// idempotency key: asked twice, Stripe answers with the same session.
+    /// Opens a Checkout session and returns the address of its page. Asked twice for the same,
+    /// Stripe answers with the same session; its idempotency key covers the whole request, since
+    /// Stripe refuses a key that comes back with other parameters.
     ///
     /// # Errors
     /// [`StripeError`].
@@ -129,18 +130,28 @@ impl Stripe {
             ("metadata[application_id]", checkout.application_id.as_str()),
             ("metadata[plan]", checkout.plan.id.as_str()),
         ];
-        let body = serde_urlencoded::to_string(fields).map_err(|error| StripeError::Unreachable(error.to_string()))?;
-        let (status, answer) = self.post("/v1/checkout/sessions", checkout.application_id.as_str(), body).await?;
+        let body = serde_urlencoded::to_string(fields)
+            .map_err(|error| StripeError::Unreachable(error.to_string()))?;
+        let (status, answer) =
+            self.post("/v1/checkout/sessions", Id::derived("checkout", &[&body]).as_str(), body).await?;
         if status != 200 {
             let failure = serde_json::from_slice::<Failure>(&answer).ok().map(|failure| failure.error);
-            let code = failure.and_then(|failure| failure.code.or(failure.kind)).unwrap_or_else(|| "no reason given".to_owned());
+            let code = failure
+                .and_then(|failure| failure.code.or(failure.kind))
+                .unwrap_or_else(|| "no reason given".to_owned());
             return Err(StripeError::Refused { status, code });
         }
-        let session: Session = serde_json::from_slice(&answer).map_err(|error| StripeError::Unreachable(error.to_string()))?;
+        let session: Session =
+            serde_json::from_slice(&answer).map_err(|error| StripeError::Unreachable(error.to_string()))?;
         session.url.ok_or_else(|| StripeError::Unreachable("the session has no page".to_owned()))
     }
 
-    async fn post(&self, path: &str, idempotency_key: &str, body: String) -> Result<(u16, Vec<u8>), StripeError> {
+    async fn post(
+        &self,
+        path: &str,
+        idempotency_key: &str,
+        body: String,
+    ) -> Result<(u16, Vec<u8>), StripeError> {
         let unreachable = |error: &dyn std::fmt::Display| StripeError::Unreachable(error.to_string());
         let mut request: HttpRequest = Request::new(SdkBody::from(body));
         request.set_method("POST").map_err(|error| unreachable(&error))?;
@@ -160,7 +171,12 @@ impl Stripe {
     ///
     /// # Errors
     /// [`WebhookError`].
-    pub fn read_webhook(&self, signature: Option<&str>, body: &[u8], now: DateTime<Utc>) -> Result<Webhook, WebhookError> {
+    pub fn read_webhook(
+        &self,
+        signature: Option<&str>,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Webhook, WebhookError> {
         let signature = Signature::parse(signature.ok_or(WebhookError::NoSignature)?)?;
         let known = self.secrets.webhook_secrets.iter().any(|secret| signature.is_by(secret, body));
         if !known {
@@ -169,7 +185,8 @@ impl Stripe {
         if (now.timestamp() - signature.timestamp).abs() > WEBHOOK_TOLERANCE_SECONDS {
             return Err(WebhookError::Stale);
         }
-        let event: WebhookEvent = serde_json::from_slice(body).map_err(|error| WebhookError::Unreadable(error.to_string()))?;
+        let event: WebhookEvent =
+            serde_json::from_slice(body).map_err(|error| WebhookError::Unreadable(error.to_string()))?;
         event.read()
     }
 }
@@ -184,12 +201,15 @@ impl Signature {
     fn parse(header: &str) -> Result<Self, WebhookError> {
         let pairs = || header.split(',').filter_map(|pair| pair.trim().split_once('='));
         let timestamp = pairs().find(|(name, _)| *name == "t").and_then(|(_, value)| value.parse().ok());
-        let v1 = pairs().filter(|(name, _)| *name == "v1").filter_map(|(_, value)| HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok());
+        let v1 = pairs()
+            .filter(|(name, _)| *name == "v1")
+            .filter_map(|(_, value)| HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok());
         Ok(Self { timestamp: timestamp.ok_or(WebhookError::NoSignature)?, v1: v1.collect() })
     }
 
     fn is_by(&self, secret: &str, body: &[u8]) -> bool {
-        let expected = hmac_sha256(secret.as_bytes(), &[format!("{}.", self.timestamp).as_bytes(), body].concat());
+        let expected =
+            hmac_sha256(secret.as_bytes(), &[format!("{}.", self.timestamp).as_bytes(), body].concat());
         self.v1.iter().any(|given| bool::from(given.ct_eq(&expected)))
     }
 }
@@ -258,16 +278,22 @@ impl WebhookEvent {
     fn read(self) -> Result<Webhook, WebhookError> {
         // A session paid by bank transfer or at a convenience store completes unpaid and
         // reports the money later.
-        if !matches!(self.kind.as_str(), "checkout.session.completed" | "checkout.session.async_payment_succeeded") {
+        if !matches!(
+            self.kind.as_str(),
+            "checkout.session.completed" | "checkout.session.async_payment_succeeded"
+        ) {
             return Ok(Webhook::Other(self.kind));
         }
         let unreadable = |what: &str| WebhookError::Unreadable(what.to_owned());
-        let session: CompletedSession = serde_json::from_value(self.data.object).map_err(|error| unreadable(&error.to_string()))?;
+        let session: CompletedSession =
+            serde_json::from_value(self.data.object).map_err(|error| unreadable(&error.to_string()))?;
         if session.payment_status != "paid" {
             return Ok(Webhook::Other(format!("{} ({})", self.kind, session.payment_status)));
         }
         let id = |value: Option<String>, name: &str| {
-            value.and_then(|text| Id::parse(&text).ok()).ok_or_else(|| unreadable(&format!("metadata.{name} is missing or not an id")))
+            value
+                .and_then(|text| Id::parse(&text).ok())
+                .ok_or_else(|| unreadable(&format!("metadata.{name} is missing or not an id")))
         };
         Ok(Webhook::Paid(Payment {
             lead_id: id(session.metadata.lead_id, "lead_id")?,
@@ -276,7 +302,8 @@ impl WebhookEvent {
             amount: session.amount_total,
             currency: session.currency.to_ascii_uppercase(),
             reference: session.id,
-            paid_at: DateTime::from_timestamp(self.created, 0).ok_or_else(|| unreadable("created is no time"))?,
+            paid_at: DateTime::from_timestamp(self.created, 0)
+                .ok_or_else(|| unreadable("created is no time"))?,
         }))
     }
 }
@@ -297,7 +324,10 @@ mod tests {
 
     fn stripe(secrets: &[&str]) -> Stripe {
         let webhook_secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-        Stripe::new(SharedHttpConnector::new(Nowhere), StripeSecrets { secret_key: "sk_test".into(), webhook_secrets, api_base: stripes_own() })
+        Stripe::new(
+            SharedHttpConnector::new(Nowhere),
+            StripeSecrets { secret_key: "sk_test".into(), webhook_secrets, api_base: stripes_own() },
+        )
     }
 
     fn completed(payment_status: &str) -> String {
@@ -335,23 +365,48 @@ mod tests {
             ("none", None, &body, now, Err(WebhookError::NoSignature)),
             ("nonsense", Some("hello"), &body, now, Err(WebhookError::NoSignature)),
             ("another secret's", Some(other.as_str()), &body, now, Err(WebhookError::WrongSignature)),
-            ("another body's", Some(good.as_str()), &body.replace("1500000", "1"), now, Err(WebhookError::WrongSignature)),
-            ("scheme v0", Some(good.replace("v1=", "v0=").as_str()), &body, now, Err(WebhookError::WrongSignature)),
+            (
+                "another body's",
+                Some(good.as_str()),
+                &body.replace("1500000", "1"),
+                now,
+                Err(WebhookError::WrongSignature),
+            ),
+            (
+                "scheme v0",
+                Some(good.replace("v1=", "v0=").as_str()),
+                &body,
+                now,
+                Err(WebhookError::WrongSignature),
+            ),
             ("stale", Some(good.as_str()), &body, late, Err(WebhookError::Stale)),
         ] {
             let read = stripe(&["whsec_1"]).read_webhook(header, body.as_bytes(), now).map(|_| ());
             assert_eq!(read, expected, "{what}");
         }
-        assert!(stripe(&["whsec_new", "whsec_1"]).read_webhook(Some(&good), body.as_bytes(), now).is_ok(), "while rotating");
+        assert!(
+            stripe(&["whsec_new", "whsec_1"]).read_webhook(Some(&good), body.as_bytes(), now).is_ok(),
+            "while rotating"
+        );
     }
 
     #[test]
     fn only_money_that_arrived_is_a_payment() {
         let now = DateTime::from_timestamp(1_795_309_200, 0).unwrap();
-        let read = |body: String| stripe(&["w"]).read_webhook(Some(&sign_webhook("w", body.as_bytes(), now)), body.as_bytes(), now);
-        assert!(matches!(read(completed("paid")), Ok(Webhook::Paid(payment)) if payment.amount == 1_500_000 && payment.currency == "JPY" && payment.paid_at == now));
+        let read = |body: String| {
+            stripe(&["w"]).read_webhook(Some(&sign_webhook("w", body.as_bytes(), now)), body.as_bytes(), now)
+        };
+        assert!(
+            matches!(read(completed("paid")), Ok(Webhook::Paid(payment)) if payment.amount == 1_500_000 && payment.currency == "JPY" && payment.paid_at == now)
+        );
         assert!(matches!(read(completed("unpaid")), Ok(Webhook::Other(_))));
-        assert!(matches!(read(completed("paid").replace("checkout.session.completed", "invoice.created")), Ok(Webhook::Other(_))));
-        assert!(matches!(read(completed("paid").replace("\"l-1\"", "null")), Err(WebhookError::Unreadable(_))));
+        assert!(matches!(
+            read(completed("paid").replace("checkout.session.completed", "invoice.created")),
+            Ok(Webhook::Other(_))
+        ));
+        assert!(matches!(
+            read(completed("paid").replace("\"l-1\"", "null")),
+            Err(WebhookError::Unreadable(_))
+        ));
     }
 }

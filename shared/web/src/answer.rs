@@ -51,7 +51,9 @@ pub fn with_header(mut answer: Answer, name: &'static str, value: &str) -> Answe
 /// The same answer with a cookie that only our own pages see.
 #[must_use]
 pub fn with_cookie(mut answer: Answer, name: &str, value: &str, max_age_seconds: i64) -> Answer {
-    answer.cookies.push(format!("{name}={value}; Max-Age={max_age_seconds}; Path=/; HttpOnly; Secure; SameSite=Lax"));
+    answer
+        .cookies
+        .push(format!("{name}={value}; Max-Age={max_age_seconds}; Path=/; HttpOnly; Secure; SameSite=Lax"));
     answer
 }
 

@@ -23,7 +23,8 @@ impl Form {
     /// # Errors
     /// [`Problem`] if it is no JSON object, or has nested values.
     pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let value: Value = serde_json::from_slice(body).map_err(|_| Problem::new(Status::BadRequest, "the body is not valid JSON"))?;
+        let value: Value = serde_json::from_slice(body)
+            .map_err(|_| Problem::new(Status::BadRequest, "the body is not valid JSON"))?;
         let Value::Object(object) = value else {
             return Err(Problem::new(Status::BadRequest, "the body must be a JSON object"));
         };
@@ -33,7 +34,9 @@ impl Form {
                 Value::String(text) => _ = form.fields.insert(name, text),
                 Value::Bool(_) | Value::Number(_) => _ = form.fields.insert(name, value.to_string()),
                 Value::Null => {}
-                Value::Array(_) | Value::Object(_) => form.wrong(&name, "must be a text, a number or true or false"),
+                Value::Array(_) | Value::Object(_) => {
+                    form.wrong(&name, "must be a text, a number or true or false")
+                }
             }
         }
         Ok(form)
@@ -44,8 +47,8 @@ impl Form {
     /// # Errors
     /// [`Problem`] if it is not well formed.
     pub fn from_urlencoded(body: &[u8]) -> Result<Self, Problem> {
-        let pairs: Vec<(String, String)> =
-            serde_urlencoded::from_bytes(body).map_err(|_| Problem::new(Status::BadRequest, "the body is not a well-formed HTML form"))?;
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(body)
+            .map_err(|_| Problem::new(Status::BadRequest, "the body is not a well-formed HTML form"))?;
         Ok(Self { fields: pairs.into_iter().collect(), errors: vec![] })
     }
 
@@ -56,11 +59,17 @@ impl Form {
 
     /// A check box: `on`, `true`, `yes` or `1`.
     pub fn checked(&self, field: &str) -> bool {
-        self.text(field).is_some_and(|text| matches!(text.trim().to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1"))
+        self.text(field).is_some_and(|text| {
+            matches!(text.trim().to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1")
+        })
     }
 
     /// A field of a type of its own. An empty one is none; a wrong one is noted and none.
-    pub fn optional<T, E: std::fmt::Display>(&mut self, field: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub fn optional<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         match self.text(field).map(parse)? {
             Ok(value) => Some(value),
             Err(error) => {
@@ -72,7 +81,11 @@ impl Form {
     }
 
     /// As [`Form::optional`], but an empty one is wrong too.
-    pub fn required<T, E: std::fmt::Display>(&mut self, field: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub fn required<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         if self.text(field).is_none() {
             self.wrong(field, "is required");
             return None;
@@ -126,7 +139,8 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named_at_once() {
-        let mut form = Form::from_json(br#"{"name": "a\nb", "source": {"x": 1}, "visitor_id": "A B"}"#).unwrap();
+        let mut form =
+            Form::from_json(br#"{"name": "a\nb", "source": {"x": 1}, "visitor_id": "A B"}"#).unwrap();
         let id = form.required("id", Id::parse);
         form.short("name");
         form.id("visitor_id");
@@ -140,13 +154,20 @@ mod tests {
         let json = Form::from_json(r#"{"consent": true, "name": "花子", "phone": null}"#.as_bytes()).unwrap();
         let html = Form::from_urlencoded("consent=on&name=%E8%8A%B1%E5%AD%90&phone=".as_bytes()).unwrap();
         for form in [json, html] {
-            assert_eq!((form.checked("consent"), form.text("name"), form.text("phone")), (true, Some("花子"), None));
+            assert_eq!(
+                (form.checked("consent"), form.text("name"), form.text("phone")),
+                (true, Some("花子"), None)
+            );
         }
     }
 
     #[test]
     fn what_is_no_form_is_told_so() {
-        for (body, expected) in [(&b"{"[..], "the body is not valid JSON"), (b"[]", "the body must be a JSON object"), (b"\xff", "the body is not valid JSON")] {
+        for (body, expected) in [
+            (&b"{"[..], "the body is not valid JSON"),
+            (b"[]", "the body must be a JSON object"),
+            (b"\xff", "the body is not valid JSON"),
+        ] {
             assert_eq!(Form::from_json(body).unwrap_err().detail(), expected);
         }
     }

@@ -68,7 +68,13 @@ impl Links {
     }
 
     /// A token for the subject, good for `days` from now, or for ever.
-    pub fn sign(&self, purpose: Purpose, subject: &Id, valid_for: Option<TimeDelta>, now: DateTime<Utc>) -> String {
+    pub fn sign(
+        &self,
+        purpose: Purpose,
+        subject: &Id,
+        valid_for: Option<TimeDelta>,
+        now: DateTime<Utc>,
+    ) -> String {
         let Some((key_id, key)) = self.keys.first() else { return String::new() };
         let expiry = valid_for.map_or(0, |time| (now + time).timestamp());
         let mac = BASE64URL_NOPAD.encode(&mac(key, purpose, subject.as_str(), expiry));
@@ -78,7 +84,9 @@ impl Links {
     /// A token that lets an operator into the console, for [`CONSOLE_LINK_HOURS`].
     pub fn sign_console(&self, now: DateTime<Utc>) -> String {
         match Id::parse(OPERATOR) {
-            Ok(operator) => self.sign(Purpose::Console, &operator, Some(TimeDelta::hours(CONSOLE_LINK_HOURS)), now),
+            Ok(operator) => {
+                self.sign(Purpose::Console, &operator, Some(TimeDelta::hours(CONSOLE_LINK_HOURS)), now)
+            }
             Err(_) => String::new(),
         }
     }
@@ -128,7 +136,16 @@ mod tests {
         assert_eq!(links.verify(Purpose::Book, &token, now), Ok(subject.clone()));
         assert_eq!(links.verify(Purpose::Book, &token, at("2026-11-23T00:00:00Z")), Err(LinkError::Expired));
         assert_eq!(links.verify(Purpose::Unsubscribe, &token, now), Err(LinkError::Invalid));
-        for broken in ["", "k2", "k2.l-1.0", &token.replace("l-1", "l-2"), &token.replace("k2.", "k1."), &format!("{token}A"), &token.to_uppercase(), &token[..token.len() - 2]] {
+        for broken in [
+            "",
+            "k2",
+            "k2.l-1.0",
+            &token.replace("l-1", "l-2"),
+            &token.replace("k2.", "k1."),
+            &format!("{token}A"),
+            &token.to_uppercase(),
+            &token[..token.len() - 2],
+        ] {
             assert_eq!(links.verify(Purpose::Book, broken, now), Err(LinkError::Invalid), "{broken}");
         }
         let for_ever = links.sign(Purpose::Unsubscribe, &subject, None, now);

@@ -72,12 +72,22 @@ pub struct FieldError {
 impl Problem {
     /// A problem with the request as a whole.
     pub fn new(status: Status, detail: &str) -> Self {
-        Self { kind: "about:blank", title: status.title(), status: status.code(), detail: detail.to_owned(), errors: vec![] }
+        Self {
+            kind: "about:blank",
+            title: status.title(),
+            status: status.code(),
+            detail: detail.to_owned(),
+            errors: vec![],
+        }
     }
 
     /// A problem with some fields.
     pub fn fields(errors: Vec<FieldError>) -> Self {
-        let detail = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect::<Vec<_>>().join("; ");
+        let detail = errors
+            .iter()
+            .map(|error| format!("{}: {}", error.field, error.message))
+            .collect::<Vec<_>>()
+            .join("; ");
         Self { errors, ..Self::new(Status::Unprocessable, &detail) }
     }
 

@@ -33,14 +33,23 @@ impl Request {
     pub fn read(event: ApiGatewayV2httpRequest) -> Result<Self, Problem> {
         let text = event.body.unwrap_or_default();
         let body = match event.is_base64_encoded {
-            true => STANDARD.decode(text).map_err(|_| Problem::new(Status::BadRequest, "the body is not valid base64"))?,
+            true => STANDARD
+                .decode(text)
+                .map_err(|_| Problem::new(Status::BadRequest, "the body is not valid base64"))?,
             false => text.into_bytes(),
         };
         if body.len() > BODY_BYTES {
-            return Err(Problem::new(Status::TooLarge, &format!("the body may have {BODY_BYTES} bytes at most")));
+            return Err(Problem::new(
+                Status::TooLarge,
+                &format!("the body may have {BODY_BYTES} bytes at most"),
+            ));
         }
-        let headers = event.headers.iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-        let query = event.query_string_parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let headers = event
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+        let query =
+            event.query_string_parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         Ok(Self {
             route: event.route_key.unwrap_or_default(),
             path: event.path_parameters.into_iter().collect(),
@@ -76,7 +85,11 @@ impl Request {
     pub fn cookie(&self, name: &str) -> Option<&str> {
         // API Gateway moves them into a list of their own; other front ends leave the header.
         let header = self.header("cookie").into_iter().flat_map(|header| header.split("; "));
-        self.cookies.iter().map(String::as_str).chain(header).find_map(|cookie| cookie.strip_prefix(name)?.strip_prefix('='))
+        self.cookies
+            .iter()
+            .map(String::as_str)
+            .chain(header)
+            .find_map(|cookie| cookie.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// The body as it came, which is what webhooks' signatures are made over.
@@ -99,7 +112,10 @@ impl Request {
         match kind.as_str() {
             "application/json" => Form::from_json(&self.body),
             "application/x-www-form-urlencoded" => Form::from_urlencoded(&self.body),
-            _ => Err(Problem::new(Status::UnsupportedMediaType, "send application/json or application/x-www-form-urlencoded")),
+            _ => Err(Problem::new(
+                Status::UnsupportedMediaType,
+                "send application/json or application/x-www-form-urlencoded",
+            )),
         }
     }
 }

@@ -146,10 +146,7 @@ impl Invocations {
     }
 }
 
-fn first<'a>(
-    pending: &'a Shelf<Invocation>,
-    function: &str,
-) -> Option<(&'a str, &'a Invocation)> {
+fn first<'a>(pending: &'a Shelf<Invocation>, function: &str) -> Option<(&'a str, &'a Invocation)> {
     // Mostly there is nothing, and this is asked after every step.
     if pending.is_empty() {
         return None;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    ORIGIN, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, HeaderMap,
+    HeaderName, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode};
 use content::Locale;
@@ -51,14 +51,21 @@ pub(super) async fn answer(dev: Dev, request: axum::http::Request<Body>) -> axum
     let asked = Asked::read(&parts, body.as_ref().cloned().unwrap_or_default());
     let answered = match body {
         // A page elsewhere can send forms here.
-        Ok(_) if foreign => Err(Problem::new(Status::Forbidden, "this request comes from a page that is not on this machine").into()),
-        Err(_) => Err(Problem::new(Status::TooLarge, &format!("the body may have {MAX_BODY_BYTES} bytes at most")).into()),
+        Ok(_) if foreign => {
+            Err(Problem::new(Status::Forbidden, "this request comes from a page that is not on this machine")
+                .into())
+        }
+        Err(_) => {
+            Err(Problem::new(Status::TooLarge, &format!("the body may have {MAX_BODY_BYTES} bytes at most"))
+                .into())
+        }
         Ok(_) => {
             dev.settle().await;
             route(&dev, &asked).await
         }
     };
-    let mut response = answered.unwrap_or_else(|failure| told(&dev, &asked, &failure.into_problem(&asked.place)));
+    let mut response =
+        answered.unwrap_or_else(|failure| told(&dev, &asked, &failure.into_problem(&asked.place)));
     asked.remember_language(&mut response);
     response.map(Body::from)
 }
@@ -90,7 +97,10 @@ async fn route(dev: &Dev, asked: &Asked) -> Answered {
         ("POST", ["nightly"]) => script::nightly(dev, asked).await,
         ("GET", ["dead-letters"]) => Ok(json(&script::dead_letters(dev))),
         ("GET", ["meter"]) => Ok(json(&script::meter(dev))),
-        _ => Err(Problem::new(Status::NotFound, "there is nothing here; GET /local lists what there is").into()),
+        _ => {
+            Err(Problem::new(Status::NotFound, "there is nothing here; GET /local lists what there is")
+                .into())
+        }
     }
 }
 
@@ -106,7 +116,12 @@ impl Asked {
             locale: locale(&query, headers),
             place: place(parts.uri.path(), &query),
             query,
-            content_type: text(headers, CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
+            content_type: text(headers, CONTENT_TYPE)
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_ascii_lowercase(),
             wants_html: text(headers, ACCEPT).contains("text/html"),
             body,
         }
@@ -126,7 +141,10 @@ impl Asked {
             // What `curl -d` calls JSON.
             "application/x-www-form-urlencoded" if is_object => Form::from_json(&self.body),
             "application/x-www-form-urlencoded" => Form::from_urlencoded(&self.body),
-            _ => Err(Problem::new(Status::UnsupportedMediaType, "send application/json or application/x-www-form-urlencoded")),
+            _ => Err(Problem::new(
+                Status::UnsupportedMediaType,
+                "send application/json or application/x-www-form-urlencoded",
+            )),
         }
     }
 
@@ -149,7 +167,10 @@ fn locale(query: &BTreeMap<String, String>, headers: &HeaderMap) -> Locale {
     let mut cookies = cookies.split(';').filter_map(|cookie| cookie.trim().split_once('='));
     let chosen = cookies.find(|(name, _)| *name == LANGUAGE_COOKIE).and_then(|(_, tag)| known(tag));
     let wanted = query.get("lang").and_then(|tag| known(tag));
-    wanted.or(chosen).or_else(|| text(headers, ACCEPT_LANGUAGE).split(',').find_map(known)).unwrap_or(Locale::Ja)
+    wanted
+        .or(chosen)
+        .or_else(|| text(headers, ACCEPT_LANGUAGE).split(',').find_map(known))
+        .unwrap_or(Locale::Ja)
 }
 
 fn place(path: &str, query: &BTreeMap<String, String>) -> String {

@@ -54,7 +54,10 @@ impl Badges {
         let state = match row.state {
             EngagementState::Bounced => "bounced",
             EngagementState::Complained => "complained",
-            EngagementState::Claimed | EngagementState::Sent | EngagementState::Unknown | EngagementState::Skipped => "sent",
+            EngagementState::Claimed
+            | EngagementState::Sent
+            | EngagementState::Unknown
+            | EngagementState::Skipped => "sent",
         };
         Self { state, opened: row.opened, clicked: row.clicked }
     }
@@ -129,7 +132,8 @@ pub(super) async fn mail(dev: &Dev, asked: &Asked, id: &str) -> Answered {
         dev.cloud().open(&mail, person());
         dev.settle().await;
     }
-    let attachments = mail.attachments.iter().map(|attachment| (&attachment.file_name, attachment.content.len()));
+    let attachments =
+        mail.attachments.iter().map(|attachment| (&attachment.file_name, attachment.content.len()));
     let page = context! {
         line => value(line(dev, asked.locale, &mail).await?),
         from => decoded(&mail.from),
@@ -145,7 +149,8 @@ pub(super) async fn mail(dev: &Dev, asked: &Asked, id: &str) -> Answered {
 /// `GET /local/inbox/{id}/html`: the HTML part, for the frame around it.
 pub(super) fn html(dev: &Dev, id: &str) -> Answered {
     let mail = known(dev, id)?;
-    let html = mail.html.as_deref().ok_or_else(|| Problem::new(Status::NotFound, "this mail has no HTML part"))?;
+    let html =
+        mail.html.as_deref().ok_or_else(|| Problem::new(Status::NotFound, "this mail has no HTML part"))?;
     Ok(front::html(for_browser(html, &mail.links, mail.id), MAIL_POLICY))
 }
 
@@ -153,9 +158,14 @@ pub(super) fn html(dev: &Dev, id: &str) -> Answered {
 pub(super) fn attachment(dev: &Dev, id: &str, number: &str) -> Answered {
     let mail = known(dev, id)?;
     let attachment = number.parse().ok().and_then(|number: usize| mail.attachments.get(number));
-    let attachment = attachment.ok_or_else(|| Problem::new(Status::NotFound, "this mail has no such attachment"))?;
+    let attachment =
+        attachment.ok_or_else(|| Problem::new(Status::NotFound, "this mail has no such attachment"))?;
     let mut response = front::with_body(&attachment.content_type, attachment.content.clone().into());
-    let name: String = attachment.file_name.chars().filter(|letter| letter.is_ascii_alphanumeric() || "._-".contains(*letter)).collect();
+    let name: String = attachment
+        .file_name
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || "._-".contains(*letter))
+        .collect();
     front::insert(&mut response, CONTENT_DISPOSITION, &format!("attachment; filename=\"{name}\""));
     Ok(response)
 }

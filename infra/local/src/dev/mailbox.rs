@@ -109,7 +109,9 @@ pub(super) fn for_browser(html: &str, links: &[Link], id: u64) -> String {
 
 /// Where the next `<a …>` starts. SES writes them in lower case.
 fn anchor(html: &str) -> Option<usize> {
-    html.match_indices("<a").map(|(start, _)| start).find(|start| html[start + 2..].starts_with(|next: char| next.is_ascii_whitespace()))
+    html.match_indices("<a")
+        .map(|(start, _)| start)
+        .find(|start| html[start + 2..].starts_with(|next: char| next.is_ascii_whitespace()))
 }
 
 /// How long a tag is; a bracket inside quotes does not end it.
@@ -161,7 +163,11 @@ mod tests {
     #[test]
     fn tracked_links_lead_through_here_and_others_lead_where_they_say() {
         let link = |href: &str, tracked| Link { href: href.to_owned(), tracked };
-        let links = [link("https://example.com/a?x=1&y=2", true), link("https://example.com/out", false), link("mailto:a@example.com", false)];
+        let links = [
+            link("https://example.com/a?x=1&y=2", true),
+            link("https://example.com/out", false),
+            link("mailto:a@example.com", false),
+        ];
         let html = r#"<p>a <a target="_blank" class="x > y" href="https://example.com/a?x=1&amp;y=2">A</a><abbr>b</abbr><a name="top">N</a>
 <a href='https://example.com/out'>B</a> <a href="mailto:a@example.com" rel="noopener">C</a></p>"#;
         let expected = r#"<p>a <a class="x > y" href="/local/inbox/7/click?link=https%3A%2F%2Fexample%2Ecom%2Fa%3Fx%3D1%26y%3D2" target="_top">A</a><abbr>b</abbr><a name="top" target="_top">N</a>

@@ -181,7 +181,8 @@ impl Dev {
         let offset: Shelf<i64> = Shelf::open("clock", Some(&file))?;
         let clock = Clock::running(TimeDelta::microseconds(offset.get(OFFSET).copied().unwrap_or(0)));
         let secrets = Secrets::fixed();
-        let cloud = launch(Arc::clone(&funnel), Store::Dir(data.to_owned()), clock, public_url, &secrets).await?;
+        let cloud =
+            launch(Arc::clone(&funnel), Store::Dir(data.to_owned()), clock, public_url, &secrets).await?;
         let checkout = Checkout::kept(&cloud, public_url, &webhook_secret(&secrets), &file)?;
         Ok(Self::new(cloud, funnel, &secrets, checkout, public_url, offset))
     }
@@ -198,7 +199,14 @@ impl Dev {
         Ok(Self::new(cloud, funnel, &secrets, checkout, public_url, offset))
     }
 
-    fn new(cloud: LocalCloud, funnel: Arc<Funnel>, secrets: &Secrets, checkout: Checkout, public_url: &str, offset: Shelf<i64>) -> Self {
+    fn new(
+        cloud: LocalCloud,
+        funnel: Arc<Funnel>,
+        secrets: &Secrets,
+        checkout: Checkout,
+        public_url: &str,
+        offset: Shelf<i64>,
+    ) -> Self {
         Self(Arc::new(Inner {
             tables: Tables::new(&cloud_of(&cloud, "console")),
             links: Links::new(secrets.keys.link_keys()),

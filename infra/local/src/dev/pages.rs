@@ -72,13 +72,20 @@ impl Due {
     fn of(enrolment: &Enrolment, leads: &BTreeMap<&Id, &Lead>, dev: &Dev, locale: Locale) -> Option<Self> {
         let at = enrolment.next_due?;
         let lead = leads.get(&enrolment.lead_id);
-        let sequence = dev.0.funnel.sequence(&enrolment.sequence).map_or(enrolment.sequence.as_str(), |sequence| &sequence.name);
+        let sequence = dev
+            .0
+            .funnel
+            .sequence(&enrolment.sequence)
+            .map_or(enrolment.sequence.as_str(), |sequence| &sequence.name);
         Some(Self {
             at: date_time(at, dev, locale),
             instant: time::iso(at),
             who: lead.map_or_else(|| enrolment.lead_id.to_string(), |lead| lead.email.as_str().to_owned()),
             lead_id: enrolment.lead_id.clone(),
-            what: enrolment.step.as_ref().map_or_else(|| sequence.to_owned(), |step| format!("{sequence} · {step}")),
+            what: enrolment
+                .step
+                .as_ref()
+                .map_or_else(|| sequence.to_owned(), |step| format!("{sequence} · {step}")),
         })
     }
 }
@@ -88,7 +95,11 @@ pub(super) async fn start(dev: &Dev, asked: &Asked) -> Answered {
     let leads = dev.leads().await?;
     let by_id: BTreeMap<&Id, &Lead> = leads.rows.iter().map(|lead| (&lead.lead_id, lead)).collect();
     let waiting = dev.waiting().await?;
-    let due: Vec<Due> = waiting.iter().take(DUE_SHOWN).filter_map(|enrolment| Due::of(enrolment, &by_id, dev, asked.locale)).collect();
+    let due: Vec<Due> = waiting
+        .iter()
+        .take(DUE_SHOWN)
+        .filter_map(|enrolment| Due::of(enrolment, &by_id, dev, asked.locale))
+        .collect();
     let paid = dev.0.checkout.sessions().iter().filter(|session| session.paid_at.is_some()).count();
     let page = context! {
         public_url => &dev.0.public_url,
@@ -138,7 +149,12 @@ pub(super) async fn people(dev: &Dev, asked: &Asked) -> Answered {
             instant: time::iso(lead.opt_in_date),
         })
         .collect();
-    show(dev, asked, "people.html", &context! { people => value(people), total => leads.rows.len(), cut => leads.cut })
+    show(
+        dev,
+        asked,
+        "people.html",
+        &context! { people => value(people), total => leads.rows.len(), cut => leads.cut },
+    )
 }
 
 /// `GET /local/people/{lead_id}`: to the console's page, with a fresh link.
@@ -160,7 +176,10 @@ fn token(dev: &Dev) -> Result<String, Failure> {
 }
 
 fn session(dev: &Dev, id: &str) -> Result<Session, Problem> {
-    dev.0.checkout.session(id).ok_or_else(|| Problem::new(Status::NotFound, "there is no such Checkout session"))
+    dev.0
+        .checkout
+        .session(id)
+        .ok_or_else(|| Problem::new(Status::NotFound, "there is no such Checkout session"))
 }
 
 /// `GET /local/checkout/{id}`.
@@ -190,7 +209,9 @@ pub(super) async fn pay(dev: &Dev, asked: &Asked, id: &str) -> Answered {
     let paid = dev.0.checkout.pay(dev.cloud(), id).await.map_err(not_paid)?;
     dev.settle().await;
     if !asked.wants_html {
-        return Ok(front::json(&json!({"id": paid.id, "paid_at": paid.paid_at.map(time::iso), "success_url": paid.success_url})));
+        return Ok(front::json(
+            &json!({"id": paid.id, "paid_at": paid.paid_at.map(time::iso), "success_url": paid.success_url}),
+        ));
     }
     see_other(Url::parse(&paid.success_url)?.as_str())
 }
@@ -198,9 +219,14 @@ pub(super) async fn pay(dev: &Dev, asked: &Asked, id: &str) -> Answered {
 fn not_paid(error: PayError) -> Failure {
     match error {
         PayError::Unknown => Problem::new(Status::NotFound, "there is no such Checkout session").into(),
-        PayError::Expired => Problem::new(Status::Gone, "this Checkout session has expired; apply once more").into(),
+        PayError::Expired => {
+            Problem::new(Status::Gone, "this Checkout session has expired; apply once more").into()
+        }
         PayError::NotHeard(status) => {
-            let detail = format!("it is paid, but the webhook was answered with {}; pay again to send it again", status.as_u16());
+            let detail = format!(
+                "it is paid, but the webhook was answered with {}; pay again to send it again",
+                status.as_u16()
+            );
             Problem::new(Status::Unavailable, &detail).into()
         }
         PayError::Shelf(error) => error.into(),

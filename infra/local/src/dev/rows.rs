@@ -34,7 +34,11 @@ impl Dev {
         Ok(enrolments)
     }
 
-    async fn scan<T: DeserializeOwned>(&self, table: &str, doing: &'static str) -> Result<Rows<T>, CallError> {
+    async fn scan<T: DeserializeOwned>(
+        &self,
+        table: &str,
+        doing: &'static str,
+    ) -> Result<Rows<T>, CallError> {
         let client = Client::new(&self.cloud().sdk_config());
         let (mut rows, mut start) = (Vec::new(), None);
         loop {

@@ -43,7 +43,8 @@ pub(super) async fn advance(dev: &Dev, asked: &Asked) -> Answered {
 
 fn is_here(place: &str) -> bool {
     let rest = place.strip_prefix("/local");
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?'])) && place.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+        && place.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
 /// `GET /local/mails`, oldest first: `to` keeps one reader's, `after` those after a time or a mail.
@@ -67,7 +68,9 @@ impl After {
         }
         // A plus in a query means a space, but here it can only be an offset's.
         let time = DateTime::parse_from_rfc3339(&text.replace(' ', "+"));
-        let time = time.map_err(|_| Problem::field("after", "must be a time such as 2026-11-22T10:00:00Z, or a mail's id"))?;
+        let time = time.map_err(|_| {
+            Problem::field("after", "must be a time such as 2026-11-22T10:00:00Z, or a mail's id")
+        })?;
         Ok(Self::Time(time.to_utc()))
     }
 
@@ -166,7 +169,8 @@ pub(super) fn dead_letters(dev: &Dev) -> Value {
 pub(super) fn meter(dev: &Dev) -> Value {
     let meter = dev.cloud().meter();
     let units = |units: &Units| json!({"write_units": number(units.write), "read_units": number(units.read)});
-    let tables: Map<String, Value> = meter.tables.iter().map(|(table, used)| (table.clone(), units(used))).collect();
+    let tables: Map<String, Value> =
+        meter.tables.iter().map(|(table, used)| (table.clone(), units(used))).collect();
     json!({"write_units": number(meter.write_units()), "read_units": number(meter.read_units()), "tables": tables, "calls": meter.calls})
 }
 

@@ -16,7 +16,9 @@ const URL: &str = "http://localhost:4000";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 async fn dev() -> Dev {
-    Dev::in_memory(load_funnel(FUNNEL.as_ref()).unwrap(), Clock::frozen(START.parse().unwrap()), URL).await.unwrap()
+    Dev::in_memory(load_funnel(FUNNEL.as_ref()).unwrap(), Clock::frozen(START.parse().unwrap()), URL)
+        .await
+        .unwrap()
 }
 
 struct Answer {
@@ -36,8 +38,11 @@ impl Answer {
 async fn send(dev: &Dev, request: axum::http::request::Builder, body: &str) -> Answer {
     let request = request.header(HOST, "localhost:4000").body(Body::from(body.to_owned())).unwrap();
     let response = router(dev.clone()).oneshot(request).await.unwrap();
-    let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
-    let (status, location, cookie, content_type) = (response.status().as_u16(), header(LOCATION), header(SET_COOKIE), header(CONTENT_TYPE));
+    let header = |name| {
+        response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let (status, location, cookie, content_type) =
+        (response.status().as_u16(), header(LOCATION), header(SET_COOKIE), header(CONTENT_TYPE));
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     Answer { status, location, cookie, content_type, body: String::from_utf8(body.to_vec()).unwrap() }
 }
@@ -55,12 +60,18 @@ async fn post(dev: &Dev, path: &str, body: Value) -> Answer {
 }
 
 async fn submit(dev: &Dev, path: &str, form: &str) -> Answer {
-    send(dev, Request::post(path).header(ACCEPT, "text/html").header(CONTENT_TYPE, FORM).header(ORIGIN, URL), form).await
+    send(
+        dev,
+        Request::post(path).header(ACCEPT, "text/html").header(CONTENT_TYPE, FORM).header(ORIGIN, URL),
+        form,
+    )
+    .await
 }
 
 async fn opted_in() -> (Dev, Id) {
     let dev = dev().await;
-    let answer = post(&dev, "/opt-in", json!({"email": "hanako@example.com", "name": "花子", "consent": true})).await;
+    let answer =
+        post(&dev, "/opt-in", json!({"email": "hanako@example.com", "name": "花子", "consent": true})).await;
     let lead_id = Id::parse(answer.json()["lead_id"].as_str().unwrap()).unwrap();
     (dev, lead_id)
 }
@@ -70,10 +81,15 @@ async fn a_script_reads_opens_and_clicks_a_mail_and_moves_the_clock() {
     let (dev, lead_id) = opted_in().await;
     let mails = get(&dev, "/local/mails").await.json();
     let mail = &mails[0];
-    assert_eq!((mails.as_array().unwrap().len(), &mail["id"], &mail["to"]), (1, &json!(1), &json!("hanako@example.com")));
+    assert_eq!(
+        (mails.as_array().unwrap().len(), &mail["id"], &mail["to"]),
+        (1, &json!(1), &json!("hanako@example.com"))
+    );
     assert_eq!((&mail["lead_id"], &mail["sent_at"]), (&json!(lead_id), &json!("2026-11-22T01:00:00.000Z")));
     assert_eq!(mail["headers"]["List-Unsubscribe-Post"], "List-Unsubscribe=One-Click");
-    assert!(mail["html"].as_str().unwrap().contains("花子") && mail["text"].as_str().unwrap().contains("花子"));
+    assert!(
+        mail["html"].as_str().unwrap().contains("花子") && mail["text"].as_str().unwrap().contains("花子")
+    );
     assert_eq!(get(&dev, "/local/mails/1").await.json(), *mail);
     let engagement_id = mail["engagement_id"].as_str().unwrap();
     let row = async || dev.0.tables.engagement(&lead_id, engagement_id).await.unwrap().unwrap();
@@ -94,9 +110,16 @@ async fn a_script_reads_opens_and_clicks_a_mail_and_moves_the_clock() {
     assert!(wrong.body.contains(download), "{}", wrong.body);
 
     let clock = post(&dev, "/local/clock", json!({"advance": "P7D"})).await.json();
-    assert_eq!((&clock["now"], &clock["time_zone"]), (&json!("2026-11-29T01:00:00.000Z"), &json!("Asia/Tokyo")));
-    assert_eq!((&clock["local"], &get(&dev, "/local/clock").await.json()), (&json!("2026-11-29T10:00:00.000+09:00"), &clock));
-    let later = get(&dev, "/local/mails?to=HANAKO@example.com&after=2026-11-22T10:00:00%2B09:00").await.json();
+    assert_eq!(
+        (&clock["now"], &clock["time_zone"]),
+        (&json!("2026-11-29T01:00:00.000Z"), &json!("Asia/Tokyo"))
+    );
+    assert_eq!(
+        (&clock["local"], &get(&dev, "/local/clock").await.json()),
+        (&json!("2026-11-29T10:00:00.000+09:00"), &clock)
+    );
+    let later =
+        get(&dev, "/local/mails?to=HANAKO@example.com&after=2026-11-22T10:00:00%2B09:00").await.json();
     assert_eq!(later.as_array().unwrap().len(), 7, "the seven days' mails");
     assert_eq!(get(&dev, "/local/mails?after=6").await.json()[0]["id"], 7);
     assert_eq!(get(&dev, "/local/mails?to=taro@example.com").await.json(), json!([]));
@@ -113,12 +136,29 @@ async fn a_complaint_ends_all_mail() {
 #[tokio::test]
 async fn a_wrong_move_of_the_clock_says_what_is_right() {
     let dev = dev().await;
-    for advance in [json!("-P1D"), json!("PT0S"), json!("P11Y"), json!("P3660D"), json!("tomorrow"), json!("P"), json!(1), json!(null)] {
+    for advance in [
+        json!("-P1D"),
+        json!("PT0S"),
+        json!("P11Y"),
+        json!("P3660D"),
+        json!("tomorrow"),
+        json!("P"),
+        json!(1),
+        json!(null),
+    ] {
         let answer = post(&dev, "/local/clock", json!({"advance": advance})).await;
-        assert_eq!((answer.status, answer.content_type.as_str()), (422, "application/problem+json"), "{advance}: {}", answer.body);
+        assert_eq!(
+            (answer.status, answer.content_type.as_str()),
+            (422, "application/problem+json"),
+            "{advance}: {}",
+            answer.body
+        );
         assert_eq!(answer.json()["errors"][0]["field"], "advance", "{advance}");
     }
-    assert!(post(&dev, "/local/clock", json!({"advance": "soon"})).await.body.contains("P1D"), "with an example");
+    assert!(
+        post(&dev, "/local/clock", json!({"advance": "soon"})).await.body.contains("P1D"),
+        "with an example"
+    );
     assert_eq!(get(&dev, "/local/clock").await.json()["now"], "2026-11-22T01:00:00.000Z");
 }
 
@@ -145,10 +185,18 @@ async fn every_wrong_request_is_answered_with_a_problem() {
         ("POST", "/local/checkout/cs_test_1/pay", json_type, "", 404),
         ("GET", "/local/people/Nobody", json_type, "", 404),
     ] {
-        let answer = send(&dev, Request::builder().method(method).uri(path).header(CONTENT_TYPE, kind), body).await;
-        assert_eq!((answer.status, answer.content_type.as_str()), (status, "application/problem+json"), "{method} {path}: {}", answer.body);
+        let answer =
+            send(&dev, Request::builder().method(method).uri(path).header(CONTENT_TYPE, kind), body).await;
+        assert_eq!(
+            (answer.status, answer.content_type.as_str()),
+            (status, "application/problem+json"),
+            "{method} {path}: {}",
+            answer.body
+        );
     }
-    let large = send(&dev, Request::post("/local/clock").header(CONTENT_TYPE, json_type), &"x".repeat(65 * 1024)).await;
+    let large =
+        send(&dev, Request::post("/local/clock").header(CONTENT_TYPE, json_type), &"x".repeat(65 * 1024))
+            .await;
     assert_eq!((large.status, large.json()["status"].as_i64()), (413, Some(413)));
 }
 
@@ -156,7 +204,10 @@ async fn every_wrong_request_is_answered_with_a_problem() {
 async fn a_page_elsewhere_can_neither_read_nor_act() {
     let dev = dev().await;
     let advance = |origin: &'static str, host: &'static str| {
-        let request = Request::post("/local/clock").header(ORIGIN, origin).header(HOST, host).header(CONTENT_TYPE, FORM);
+        let request = Request::post("/local/clock")
+            .header(ORIGIN, origin)
+            .header(HOST, host)
+            .header(CONTENT_TYPE, FORM);
         router(dev.clone()).oneshot(request.body(Body::from("advance=P1D")).unwrap())
     };
     assert_eq!(advance("https://evil.example", "localhost:4000").await.unwrap().status(), 403);
@@ -169,9 +220,18 @@ async fn a_page_elsewhere_can_neither_read_nor_act() {
 async fn a_browser_reads_a_mail_and_follows_its_links() {
     let (dev, lead_id) = opted_in().await;
     let inbox = look(&dev, "/local/inbox").await;
-    assert!(inbox.body.contains("hanako@example.com") && inbox.body.contains("送信済み") && !inbox.body.contains("class=\"badge opened\""), "{}", inbox.body);
+    assert!(
+        inbox.body.contains("hanako@example.com")
+            && inbox.body.contains("送信済み")
+            && !inbox.body.contains("class=\"badge opened\""),
+        "{}",
+        inbox.body
+    );
     let mail = look(&dev, "/local/inbox/1").await;
-    assert!(mail.body.contains("class=\"badge opened\"") && mail.body.contains(&format!("/local/people/{lead_id}")));
+    assert!(
+        mail.body.contains("class=\"badge opened\"")
+            && mail.body.contains(&format!("/local/people/{lead_id}"))
+    );
     let html = look(&dev, "/local/inbox/1/html").await.body;
     let (_, link) = html.split_once("href=\"/local/inbox/1/click").unwrap();
     let click = format!("/local/inbox/1/click{}", link.split('"').next().unwrap());
@@ -201,7 +261,11 @@ async fn a_browser_that_moves_the_clock_comes_back_to_its_page() {
         assert_eq!((answer.status, answer.location.as_str()), (303, expected), "{back}");
     }
     let wrong = submit(&dev, "/local/clock", "advance=soon").await;
-    assert!(wrong.status == 422 && wrong.content_type.starts_with("text/html") && wrong.body.contains("表示できませんでした"));
+    assert!(
+        wrong.status == 422
+            && wrong.content_type.starts_with("text/html")
+            && wrong.body.contains("表示できませんでした")
+    );
 }
 
 #[tokio::test]
@@ -214,23 +278,42 @@ async fn a_person_books_pays_and_is_counted() {
     let confirmation = get(&dev, "/local/mails?after=1").await.json();
     assert_eq!(confirmation[0]["attachments"][0]["file_name"], "consultation.ics");
     let calendar = look(&dev, "/local/inbox/2/attachments/0").await;
-    assert!(calendar.body.starts_with("BEGIN:VCALENDAR") && calendar.content_type.starts_with("text/calendar"), "{}", calendar.body);
+    assert!(
+        calendar.body.starts_with("BEGIN:VCALENDAR") && calendar.content_type.starts_with("text/calendar"),
+        "{}",
+        calendar.body
+    );
 
     let applied = submit(&dev, "/applications", &format!("t={}&plan=standard", token(Purpose::Apply))).await;
     let page = applied.location.strip_prefix(URL).unwrap();
     let checkout = look(&dev, page).await.body;
-    assert!(checkout.contains("スタンダード") && checkout.contains("¥330,000") && checkout.contains("Stripeの決済画面の代わり"));
+    assert!(
+        checkout.contains("スタンダード")
+            && checkout.contains("¥330,000")
+            && checkout.contains("Stripeの決済画面の代わり")
+    );
     let paid = submit(&dev, &format!("{page}/pay"), "").await;
     assert_eq!((paid.status, paid.location), (303, format!("{URL}/paid")));
-    assert_eq!(send(&dev, Request::post(format!("{page}/pay")), "").await.status, 200, "the notice may come again");
+    assert_eq!(
+        send(&dev, Request::post(format!("{page}/pay")), "").await.status,
+        200,
+        "the notice may come again"
+    );
     assert!(look(&dev, page).await.body.contains("お支払いは完了しています"));
 
     let rows = post(&dev, "/local/nightly", json!({"date": "2026-11-22"})).await.json();
     let day = &rows["kpi_daily"][0];
-    assert_eq!((&day["opt_ins"], &day["consultation_requests"], &day["sales"], &day["revenue"]), (&json!(1), &json!(1), &json!(1), &json!(330_000)));
+    assert_eq!(
+        (&day["opt_ins"], &day["consultation_requests"], &day["sales"], &day["revenue"]),
+        (&json!(1), &json!(1), &json!(1), &json!(330_000))
+    );
     for path in ["/local/figures", &format!("/local/people/{lead_id}")] {
         let console = look(&dev, path).await;
-        assert!(console.status == 303 && console.location.starts_with("/console"), "{path} {}", console.location);
+        assert!(
+            console.status == 303 && console.location.starts_with("/console"),
+            "{path} {}",
+            console.location
+        );
         assert_eq!(look(&dev, &console.location).await.status, 200, "{path}");
     }
 }
@@ -239,15 +322,34 @@ async fn a_person_books_pays_and_is_counted() {
 async fn every_page_is_there_in_both_languages() {
     let (dev, _) = opted_in().await;
     for (lang, inbox) in [("ja", "受信箱"), ("en", "Inbox")] {
-        for path in ["/local", "/local/", "/local/inbox", "/local/inbox/1", "/local/people", "/local/inbox?to=nobody@example.com"] {
+        for path in [
+            "/local",
+            "/local/",
+            "/local/inbox",
+            "/local/inbox/1",
+            "/local/people",
+            "/local/inbox?to=nobody@example.com",
+        ] {
             let mark = if path.contains('?') { '&' } else { '?' };
             let answer = look(&dev, &format!("{path}{mark}lang={lang}")).await;
-            assert!(answer.status == 200 && answer.body.contains(inbox) && answer.body.contains("+7"), "{path} {lang}: {}", answer.body);
-            let again = send(&dev, Request::get(path).header(ACCEPT, "text/html").header(COOKIE, answer.cookie.split(';').next().unwrap()), "").await;
+            assert!(
+                answer.status == 200 && answer.body.contains(inbox) && answer.body.contains("+7"),
+                "{path} {lang}: {}",
+                answer.body
+            );
+            let again = send(
+                &dev,
+                Request::get(path)
+                    .header(ACCEPT, "text/html")
+                    .header(COOKIE, answer.cookie.split(';').next().unwrap()),
+                "",
+            )
+            .await;
             assert!(again.body.contains(&format!("<html lang=\"{lang}\"")), "the choice is kept");
         }
     }
-    let preferred = send(&dev, Request::get("/local").header("accept-language", "fr,en-GB;q=0.8,ja;q=0.5"), "").await;
+    let preferred =
+        send(&dev, Request::get("/local").header("accept-language", "fr,en-GB;q=0.8,ja;q=0.5"), "").await;
     assert!(preferred.body.contains("<html lang=\"en\""));
     assert!(look(&dev, "/local").await.body.contains("<html lang=\"ja\""));
 }
@@ -256,7 +358,14 @@ async fn every_page_is_there_in_both_languages() {
 async fn what_a_person_typed_never_becomes_markup() {
     let dev = dev().await;
     post(&dev, "/opt-in", json!({"email": "a@example.com", "name": "<i>&\"x", "consent": true})).await;
-    for path in ["/local", "/local/people", "/local/inbox", "/local/inbox/1", "/local/inbox?to=%3Ci%3E", "/local/inbox/1/html"] {
+    for path in [
+        "/local",
+        "/local/people",
+        "/local/inbox",
+        "/local/inbox/1",
+        "/local/inbox?to=%3Ci%3E",
+        "/local/inbox/1/html",
+    ] {
         let body = look(&dev, path).await.body;
         assert!(!body.contains("<i>"), "{path}: {body}");
     }

@@ -67,9 +67,12 @@ impl View {
         // An error's text must never carry the values around it into the log.
         environment.set_debug(false);
         for (name, text) in TEMPLATES {
-            environment.add_template(name, text).expect("the embedded templates are read by this crate's tests");
+            environment
+                .add_template(name, text)
+                .expect("the embedded templates are read by this crate's tests");
         }
-        environment.add_global("style", Value::from_safe_string(include_str!("templates/style.css").to_owned()));
+        environment
+            .add_global("style", Value::from_safe_string(include_str!("templates/style.css").to_owned()));
         environment.add_global("script", Value::from_safe_string(SCRIPT.to_owned()));
         let hash = STANDARD.encode(Sha256::digest(SCRIPT));
         Self {
@@ -87,7 +90,13 @@ impl View {
     }
 
     /// Makes a page.
-    pub(super) fn render(&self, template: &str, locale: Locale, around: &Around<'_>, page: &Value) -> Result<String, Error> {
+    pub(super) fn render(
+        &self,
+        template: &str,
+        locale: Locale,
+        around: &Around<'_>,
+        page: &Value,
+    ) -> Result<String, Error> {
         let words = self.words.get(locale.as_str());
         let template = self.environment.get_template(template)?;
         template.render(context! { lang => locale.as_str(), t => words, around => value(around), page })
@@ -103,9 +112,15 @@ mod tests {
         let shape = |locale: Locale| -> Vec<(String, String, usize)> {
             let places = |text: &str| text.matches('{').count();
             let sections = words(locale).into_iter();
-            sections.flat_map(|(section, words)| words.into_iter().map(move |(name, text)| (section.clone(), name, places(&text)))).collect()
+            sections
+                .flat_map(|(section, words)| {
+                    words.into_iter().map(move |(name, text)| (section.clone(), name, places(&text)))
+                })
+                .collect()
         };
         assert_eq!(shape(Locale::Ja), shape(Locale::En));
-        assert!(Locale::ALL.into_iter().all(|locale| words(locale).values().flat_map(BTreeMap::values).all(|text| !text.trim().is_empty())));
+        assert!(Locale::ALL.into_iter().all(|locale| {
+            words(locale).values().flat_map(BTreeMap::values).all(|text| !text.trim().is_empty())
+        }));
     }
 }

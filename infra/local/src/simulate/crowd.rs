@@ -19,8 +19,11 @@ use crate::{
     functions::Secrets,
 };
 
-const PERSON: Reader<'static> =
-    Reader { user_agent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)", ip: "198.51.100.7", bot: Some(false) };
+const PERSON: Reader<'static> = Reader {
+    user_agent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)",
+    ip: "198.51.100.7",
+    bot: Some(false),
+};
 const MACHINE: Reader<'static> = Reader { user_agent: "Mozilla/5.0", ip: "203.0.113.9", bot: Some(true) };
 
 /// Something that somebody is going to do.
@@ -64,7 +67,14 @@ pub struct Crowd<'a> {
 
 impl<'a> Crowd<'a> {
     /// People who arrive between `start` and `end`, at the hours that the funnel's rates give.
-    pub fn new(cloud: &'a LocalCloud, funnel: Arc<Funnel>, secrets: &Secrets, options: &Options, start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
+    pub fn new(
+        cloud: &'a LocalCloud,
+        funnel: Arc<Funnel>,
+        secrets: &Secrets,
+        options: &Options,
+        start: DateTime<Utc>,
+        end: DateTime<Utc>,
+    ) -> Self {
         let links = Links::new(secrets.keys.link_keys());
         let webhook_secret = secrets.stripe.webhook_secrets.first().map(String::as_str).unwrap_or_default();
         let mut crowd = Self {
@@ -93,7 +103,11 @@ impl<'a> Crowd<'a> {
             let at = start + TimeDelta::days(day) + TimeDelta::hours(hour) + TimeDelta::seconds(second);
             self.plan(at.min(end), Act::Visit { person });
             if person < options.leads {
-                self.plan((at + minutes(self.luck.between(person, "reading", 1, 8))).min(end - TimeDelta::seconds(1)), Act::OptIn { person });
+                self.plan(
+                    (at + minutes(self.luck.between(person, "reading", 1, 8)))
+                        .min(end - TimeDelta::seconds(1)),
+                    Act::OptIn { person },
+                );
             }
         }
     }
@@ -107,10 +121,18 @@ impl<'a> Crowd<'a> {
     ///
     /// # Errors
     /// [`SimulationError`] if the product does what nobody could go on with.
-    pub async fn live(&mut self, end: DateTime<Utc>, tick: &mut impl FnMut(DateTime<Utc>)) -> Result<(), SimulationError> {
+    pub async fn live(
+        &mut self,
+        end: DateTime<Utc>,
+        tick: &mut impl FnMut(DateTime<Utc>),
+    ) -> Result<(), SimulationError> {
         loop {
             let person = self.agenda.first_key_value().map(|((at, _), _)| *at);
-            let Some(next) = [person, self.cloud.next_due()].into_iter().flatten().min().filter(|next| *next < end) else { break };
+            let Some(next) =
+                [person, self.cloud.next_due()].into_iter().flatten().min().filter(|next| *next < end)
+            else {
+                break;
+            };
             self.cloud.advance_to(next).await;
             self.read_mail();
             while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= next) {
@@ -151,7 +173,9 @@ impl<'a> Crowd<'a> {
         };
         let (booking, apply) = (token("booking"), token("apply"));
         let now = self.now();
-        let wants_to_book = !self.memories[person].booked && self.memories[person].booking_token.is_none() && booking.is_some();
+        let wants_to_book = !self.memories[person].booked
+            && self.memories[person].booking_token.is_none()
+            && booking.is_some();
         if wants_to_book && self.luck.strikes(person, "book", self.kind(person).book) {
             let (from, until) = self.funnel.simulation.consultations.book_after_hours;
             let patience = TimeDelta::hours(self.luck.between(person, "book after", from, until));
@@ -168,7 +192,9 @@ impl<'a> Crowd<'a> {
     }
 
     fn react(&mut self, person: usize, mail: &Arc<Mail>) {
-        let occasion = |what: &str| format!("{what} {}", mail.tags.get("engagement_id").map(String::as_str).unwrap_or_default());
+        let occasion = |what: &str| {
+            format!("{what} {}", mail.tags.get("engagement_id").map(String::as_str).unwrap_or_default())
+        };
         let rates = self.funnel.simulation.mails.clone();
         let People { open, click, unsubscribe, .. } = *self.kind(person);
         let now = self.now();
@@ -229,7 +255,11 @@ impl<'a> Crowd<'a> {
     async fn opt_in(&mut self, person: usize) -> Result<(), SimulationError> {
         let simulation = &self.funnel.simulation;
         let bounces = self.luck.strikes(person, "bounce", simulation.mails.bounce);
-        let source = simulation.sources.get(self.luck.choose(person, "source", simulation.sources.iter().map(|(_, weight)| *weight)));
+        let source = simulation.sources.get(self.luck.choose(
+            person,
+            "source",
+            simulation.sources.iter().map(|(_, weight)| *weight),
+        ));
         let body = json!({
             "email": address_of(person, bounces),
             "name": format!("見込 {person}"),
@@ -243,14 +273,24 @@ impl<'a> Crowd<'a> {
     }
 
     async fn unsubscribe(&mut self, mail: &Mail) -> Result<(), SimulationError> {
-        let header = mail.headers.iter().find(|(name, _)| name == "List-Unsubscribe").map(|(_, value)| value.trim_matches(['<', '>']).to_owned());
+        let header = mail
+            .headers
+            .iter()
+            .find(|(name, _)| name == "List-Unsubscribe")
+            .map(|(_, value)| value.trim_matches(['<', '>']).to_owned());
         let Some(url) = header else { return Err(self.broken("a mail without List-Unsubscribe")) };
-        let answer = self.send("POST", &url, "application/x-www-form-urlencoded", "List-Unsubscribe=One-Click".to_owned()).await;
+        let answer = self
+            .send("POST", &url, "application/x-www-form-urlencoded", "List-Unsubscribe=One-Click".to_owned())
+            .await;
         self.expect(&url, answer, &[200]).map(|_| ())
     }
 
     async fn book(&mut self, person: usize) -> Result<(), SimulationError> {
-        let Some(token) = self.memories[person].booking_token.clone().filter(|_| !self.memories[person].booked) else { return Ok(()) };
+        let Some(token) =
+            self.memories[person].booking_token.clone().filter(|_| !self.memories[person].booked)
+        else {
+            return Ok(());
+        };
         for slot in self.wanted_slots(person).await? {
             let body = json!({"t": token, "slot": slot, "note": "集客から成約までの流れを相談したいです。"});
             let answer = self.post("/bookings", &body, &[200, 404, 409, 422]).await?;
@@ -263,7 +303,10 @@ impl<'a> Crowd<'a> {
     }
 
     fn after_booking(&mut self, person: usize, consultation_id: &str, answer: &Value) {
-        let Some(start) = answer["start"].as_str().and_then(|start| start.parse::<DateTime<Utc>>().ok()) else { return };
+        let Some(start) = answer["start"].as_str().and_then(|start| start.parse::<DateTime<Utc>>().ok())
+        else {
+            return;
+        };
         let manage_url = answer["manage_url"].as_str().unwrap_or_default().to_owned();
         let rates = &self.funnel.simulation.consultations;
         let halfway = self.now() + (start - self.now()) / 2;
@@ -272,7 +315,10 @@ impl<'a> Crowd<'a> {
         } else if self.luck.strikes(person, "reschedule", rates.reschedule) {
             self.plan(halfway, Act::Reschedule { person, manage_url });
         }
-        self.plan(start + TimeDelta::hours(1), Act::Meet { person, consultation_id: consultation_id.to_owned(), start });
+        self.plan(
+            start + TimeDelta::hours(1),
+            Act::Meet { person, consultation_id: consultation_id.to_owned(), start },
+        );
     }
 
     async fn wanted_slots(&mut self, person: usize) -> Result<Vec<String>, SimulationError> {
@@ -282,7 +328,8 @@ impl<'a> Crowd<'a> {
         let answer = self.expect("/slots", answer, &[200])?;
         let slots = answer["slots"].as_array().cloned().unwrap_or_default();
         let text = |slot: &Value, field: &str| slot[field].as_str().unwrap_or_default().to_owned();
-        let is_later = |slot: &&Value| text(slot, "start").parse::<DateTime<Utc>>().is_ok_and(|start| start >= wanted);
+        let is_later =
+            |slot: &&Value| text(slot, "start").parse::<DateTime<Utc>>().is_ok_and(|start| start >= wanted);
         Ok(slots.iter().filter(is_later).take(5).map(|slot| text(slot, "slot")).collect())
     }
 
@@ -296,10 +343,18 @@ impl<'a> Crowd<'a> {
     async fn reschedule(&mut self, person: usize, manage_url: &str) -> Result<(), SimulationError> {
         let (path, token) = managed(manage_url);
         for slot in self.wanted_slots(person).await? {
-            let answer = self.post(&format!("{path}/reschedule"), &json!({"t": token, "slot": slot}), &[200, 409, 422]).await?;
-            let (Some(id), Some(start)) = (answer["consultation_id"].as_str(), answer["start"].as_str()) else { continue };
+            let answer = self
+                .post(&format!("{path}/reschedule"), &json!({"t": token, "slot": slot}), &[200, 409, 422])
+                .await?;
+            let (Some(id), Some(start)) = (answer["consultation_id"].as_str(), answer["start"].as_str())
+            else {
+                continue;
+            };
             if let Ok(start) = start.parse::<DateTime<Utc>>() {
-                self.plan(start + TimeDelta::hours(1), Act::Meet { person, consultation_id: id.to_owned(), start });
+                self.plan(
+                    start + TimeDelta::hours(1),
+                    Act::Meet { person, consultation_id: id.to_owned(), start },
+                );
             }
             break;
         }
@@ -307,14 +362,28 @@ impl<'a> Crowd<'a> {
     }
 
     /// The hour is over: the coach says what came of it.
-    async fn meet(&mut self, person: usize, consultation_id: &str, start: DateTime<Utc>) -> Result<(), SimulationError> {
+    async fn meet(
+        &mut self,
+        person: usize,
+        consultation_id: &str,
+        start: DateTime<Utc>,
+    ) -> Result<(), SimulationError> {
         if self.cancelled.contains(consultation_id) {
             return Ok(());
         }
         let attended = self.luck.strikes(person, "attend", self.funnel.simulation.consultations.attend);
         let buys = attended && self.luck.strikes(person, "buy", self.funnel.simulation.sales.buy);
-        let outcome = if buys { "won" } else if attended { "lost" } else { "missed" };
-        let path = format!("/console/consultations/{consultation_id}/outcome?t={}", self.links.sign_console(self.now()));
+        let outcome = if buys {
+            "won"
+        } else if attended {
+            "lost"
+        } else {
+            "missed"
+        };
+        let path = format!(
+            "/console/consultations/{consultation_id}/outcome?t={}",
+            self.links.sign_console(self.now())
+        );
         // 409: it was moved, and this was its earlier time.
         let answer = self.post(&path, &json!({"outcome": outcome}), &[200, 409]).await?;
         if answer["consultation_id"].is_null() || !buys {
@@ -330,11 +399,20 @@ impl<'a> Crowd<'a> {
     }
 
     async fn buy(&mut self, person: usize) -> Result<(), SimulationError> {
-        let Some(token) = self.memories[person].apply_token.clone().filter(|_| !self.memories[person].bought) else { return Ok(()) };
+        let Some(token) = self.memories[person].apply_token.clone().filter(|_| !self.memories[person].bought)
+        else {
+            return Ok(());
+        };
         let plans = &self.funnel.simulation.sales.plans;
-        let plan = plans.get(self.luck.choose(person, "plan", plans.iter().map(|(_, weight)| *weight))).map(|(id, _)| id.clone());
+        let plan = plans
+            .get(self.luck.choose(person, "plan", plans.iter().map(|(_, weight)| *weight)))
+            .map(|(id, _)| id.clone());
         let answer = self.post("/applications", &json!({"t": token, "plan": plan}), &[200]).await?;
-        let session = answer["checkout_url"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or_default().to_owned();
+        let session = answer["checkout_url"]
+            .as_str()
+            .and_then(|url| url.rsplit('/').next())
+            .unwrap_or_default()
+            .to_owned();
         let paid = self.checkout.pay(self.cloud, &session).await;
         paid.map_err(|error| self.broken(&format!("paying: {error}")))?;
         self.memories[person].bought = true;
@@ -342,12 +420,17 @@ impl<'a> Crowd<'a> {
     }
 
     async fn post(&self, path: &str, body: &Value, expected: &[u16]) -> Result<Value, SimulationError> {
-        let answer = self.send("POST", &format!("{PUBLIC_URL}{path}"), "application/json", body.to_string()).await;
+        let answer =
+            self.send("POST", &format!("{PUBLIC_URL}{path}"), "application/json", body.to_string()).await;
         self.expect(path, answer, expected)
     }
 
     async fn send(&self, method: &str, url: &str, content_type: &str, body: String) -> Response {
-        let request = axum::http::Request::builder().method(method).uri(url).header("content-type", content_type).header("accept", "application/json");
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(url)
+            .header("content-type", content_type)
+            .header("accept", "application/json");
         let request: Request = request.body(Bytes::from(body)).unwrap_or_default();
         self.cloud.http(request).await
     }
@@ -356,7 +439,9 @@ impl<'a> Crowd<'a> {
         let status = answer.status().as_u16();
         if !expected.contains(&status) {
             let path = path.split('?').next().unwrap_or_default();
-            return Err(self.broken(&format!("{path} answered {status}: {}", String::from_utf8_lossy(answer.body()))));
+            return Err(
+                self.broken(&format!("{path} answered {status}: {}", String::from_utf8_lossy(answer.body())))
+            );
         }
         Ok(serde_json::from_slice(answer.body()).unwrap_or(Value::Null))
     }

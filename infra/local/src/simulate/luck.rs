@@ -52,7 +52,9 @@ mod tests {
         let luck = Luck::new(7);
         let struck = (0..10_000).filter(|person| luck.strikes(*person, "open", 350)).count();
         assert!((3_300..3_700).contains(&struck), "{struck}");
-        let draws = |person, occasion| (0..3).map(|_| luck.between(person, occasion, 0, 1_000_000)).collect::<Vec<_>>();
+        let draws = |person, occasion| {
+            (0..3).map(|_| luck.between(person, occasion, 0, 1_000_000)).collect::<Vec<_>>()
+        };
         assert!(draws(1, "open").windows(2).all(|pair| pair[0] == pair[1]));
         assert_ne!(draws(1, "open"), draws(2, "open"));
         assert_ne!(draws(1, "open"), draws(1, "click"));
@@ -61,7 +63,8 @@ mod tests {
     #[test]
     fn weights_are_kept() {
         let luck = Luck::new(7);
-        let chosen: Vec<usize> = (0..10_000).map(|person| luck.choose(person, "plan", [50, 30, 20].into_iter())).collect();
+        let chosen: Vec<usize> =
+            (0..10_000).map(|person| luck.choose(person, "plan", [50, 30, 20].into_iter())).collect();
         let count = |at| chosen.iter().filter(|choice| **choice == at).count();
         assert!((4_800..5_200).contains(&count(0)) && (1_800..2_200).contains(&count(2)));
     }

@@ -62,17 +62,24 @@ pub async fn simulate(funnel: &Path, options: &Options) -> Result<Report, Simula
     let start = time::instant(options.start, NaiveTime::MIN, zone);
     let end = time::instant(time::plus_days(options.start, options.days.into()), NaiveTime::MIN, zone);
     let secrets = Secrets::fixed();
-    let cloud = launch(Arc::clone(&funnel), Store::Memory, Clock::frozen(start), PUBLIC_URL, &secrets).await?;
+    let cloud =
+        launch(Arc::clone(&funnel), Store::Memory, Clock::frozen(start), PUBLIC_URL, &secrets).await?;
     let progress = progress_bar((end - start).num_hours());
     let mut crowd = Crowd::new(&cloud, Arc::clone(&funnel), &secrets, options, start, end);
-    crowd.live(end, &mut |now| progress.set_position(u64::try_from((now - start).num_hours()).unwrap_or(0))).await?;
+    crowd
+        .live(end, &mut |now| progress.set_position(u64::try_from((now - start).num_hours()).unwrap_or(0)))
+        .await?;
     progress.finish_and_clear();
     let mut kpi_daily = vec![];
     for day in 0..options.days {
         let date = time::plus_days(options.start, day.into());
         let answer = cloud.invoke("nightly-aggregation", json!({"date": date})).await;
-        let rows = answer.ok().and_then(|answer| serde_json::from_value::<Vec<KpiDaily>>(answer["kpi_daily"].clone()).ok());
-        kpi_daily.extend(rows.ok_or_else(|| SimulationError::Product { at: end, what: format!("no figures for {date}") })?);
+        let rows = answer
+            .ok()
+            .and_then(|answer| serde_json::from_value::<Vec<KpiDaily>>(answer["kpi_daily"].clone()).ok());
+        kpi_daily.extend(
+            rows.ok_or_else(|| SimulationError::Product { at: end, what: format!("no figures for {date}") })?,
+        );
     }
     let meter = cloud.meter();
     Ok(Report::new(&funnel, options, kpi_daily, &meter, began.elapsed()))

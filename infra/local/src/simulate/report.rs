@@ -36,7 +36,13 @@ pub struct Report {
 
 impl Report {
     /// Adds up the days.
-    pub fn new(funnel: &Funnel, options: &Options, kpi_daily: Vec<KpiDaily>, meter: &Meter, wall: Duration) -> Self {
+    pub fn new(
+        funnel: &Funnel,
+        options: &Options,
+        kpi_daily: Vec<KpiDaily>,
+        meter: &Meter,
+        wall: Duration,
+    ) -> Self {
         let sum = |figure: fn(&KpiDaily) -> u64| kpi_daily.iter().map(figure).sum();
         Self {
             leads: sum(|day| day.opt_ins),
@@ -62,8 +68,32 @@ impl Report {
     pub fn table(&self) -> String {
         let visitors: u64 = self.kpi_daily.iter().map(|day| day.lp_visitors).sum();
         let names = match self.locale {
-            Locale::Ja => ["LP訪問", "リード獲得", "メール配信", "開封", "クリック", "配信停止", "個別相談 申込", "個別相談 実施", "成約", "売上", "DynamoDB 書込み / 読込み"],
-            Locale::En => ["Landing page visits", "Leads", "Mails sent", "Opened", "Clicked", "Unsubscribed", "Consultations booked", "Consultations held", "Sales", "Revenue", "DynamoDB writes / reads"],
+            Locale::Ja => [
+                "LP訪問",
+                "リード獲得",
+                "メール配信",
+                "開封",
+                "クリック",
+                "配信停止",
+                "個別相談 申込",
+                "個別相談 実施",
+                "成約",
+                "売上",
+                "DynamoDB 書込み / 読込み",
+            ],
+            Locale::En => [
+                "Landing page visits",
+                "Leads",
+                "Mails sent",
+                "Opened",
+                "Clicked",
+                "Unsubscribed",
+                "Consultations booked",
+                "Consultations held",
+                "Sales",
+                "Revenue",
+                "DynamoDB writes / reads",
+            ],
         };
         let figures = [
             (visitors, None),
@@ -101,7 +131,11 @@ fn padded(name: &str) -> String {
     format!("{name}{}", " ".repeat(26_usize.saturating_sub(width)))
 }
 
-#[expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "the only place where counted hundredths become a number for people")]
+#[expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "the only place where counted hundredths become a number for people"
+)]
 fn units(hundredths: u64) -> f64 {
     hundredths as f64 / 100.0
 }
