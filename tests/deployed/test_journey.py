@@ -27,7 +27,7 @@ MEMORY_LIMIT_MB = 30
 def test_a_person_goes_from_the_landing_page_to_the_paid_programme(cloud, outside, sender, capsys):
     first_day = today()
     lead = opt_in(cloud)
-    welcome = outside.wait_for_mail("nurture/welcome")
+    welcome = outside.wait_for_mail("welcome/welcome")
     is_a_lawful_marketing_mail(welcome, sender)
     mail_events_reach_the_ledger(cloud, welcome)
     wait_for("the one timer of the enrolment", lambda: len(timers(cloud)) == 1)
@@ -92,7 +92,7 @@ def mail_events_reach_the_ledger(cloud, mail):
         ses_event(mail, "Email Opened", "Open", open=reader),
     ):
         cloud.invoke("email-event", event)
-    [row] = [row for row in cloud.rows("EmailEngagement") if row["email_campaign_id"] == "nurture/welcome"]
+    [row] = [row for row in cloud.rows("EmailEngagement") if row["email_campaign_id"] == "welcome/welcome"]
     assert row["state"] == "sent" and row["delivered_at"] and row["opened"] and row["clicked"]
     assert not row["machine_opened"]
 

@@ -4,6 +4,7 @@ use web::link::Purpose;
 use crate::world::World;
 
 /// What an endpoint must say: status, and the fields it names.
+#[expect(clippy::too_many_arguments, reason = "the columns of a table")]
 async fn refuses(
     world: &World,
     what: &str,

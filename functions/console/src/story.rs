@@ -151,6 +151,7 @@ pub(crate) mod tests {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one story, told whole")]
     pub(crate) fn story() -> Story {
         let form = OptIn {
             email: EmailAddress::parse("hanako@example.com").unwrap(),

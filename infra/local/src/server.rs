@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::StatusCode;
 use axum::http::header::HOST;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use tokio::net::TcpListener;
 
@@ -32,7 +32,7 @@ pub async fn listen(port: u16) -> std::io::Result<TcpListener> {
 
 async fn answer(cloud: LocalCloud, request: axum::http::Request<Body>) -> axum::http::Response<Body> {
     // A page elsewhere could give its own name this machine's address and read the answers.
-    if !names_this_machine(&request) {
+    if !request.headers().get(HOST).is_some_and(names_this_machine) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();
     }
     let (parts, body) = request.into_parts();
@@ -49,10 +49,11 @@ async fn respond(cloud: &LocalCloud, request: Request) -> Response {
     if is_aws_request(&request) { cloud.aws(&request) } else { cloud.http(request).await }
 }
 
-fn names_this_machine<B>(request: &axum::http::Request<B>) -> bool {
-    let host = request.headers().get(HOST);
-    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+/// Whether a `Host` or `Origin` header is this machine's loopback.
+pub(crate) fn names_this_machine(value: &HeaderValue) -> bool {
+    let text = value.to_str().unwrap_or_default();
+    let authority = text.split_once("://").map_or(text, |(_, authority)| authority);
+    let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
     matches!(name, "localhost" | "127.0.0.1")
 }
 

@@ -16,6 +16,7 @@ use web::problem::{Failure, Problem, Status};
 
 use super::{Dev, inbox, pages, script};
 use crate::aws::Response;
+use crate::server::names_this_machine;
 
 /// The largest body that is read, in bytes: these are small forms.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -184,14 +185,6 @@ fn place(path: &str, query: &BTreeMap<String, String>) -> String {
 fn text(headers: &HeaderMap, name: HeaderName) -> String {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
     value.unwrap_or_default().to_owned()
-}
-
-/// `localhost:4000`, or as an origin `http://localhost:4000`.
-fn names_this_machine(value: &HeaderValue) -> bool {
-    let text = value.to_str().unwrap_or_default();
-    let authority = text.split_once("://").map_or(text, |(_, authority)| authority);
-    let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
-    matches!(name, "localhost" | "127.0.0.1")
 }
 
 fn told(dev: &Dev, asked: &Asked, problem: &Problem) -> Response {
