@@ -121,13 +121,12 @@ mod tests {
         assert!(Keys::parse(&fresh).is_ok());
         let short = fresh.replace(&"01".repeat(32), "0101");
         let none = r#"{"id_key": "00", "link_keys": []}"#;
-        for (text, expected) in [
-            (short.as_str(), KeysError::TooShort),
-            (none, KeysError::TooShort),
-            ("hello", KeysError::Shape(1, 1)),
-            (&fresh.replace("id_key", "key"), KeysError::Shape(1, 7)),
-        ] {
-            assert_eq!(Keys::parse(text).unwrap_err(), expected);
+        for text in [short.as_str(), none] {
+            assert_eq!(Keys::parse(text).unwrap_err(), KeysError::TooShort);
+        }
+        for text in ["hello", &fresh.replace("id_key", "key")] {
+            let told = Keys::parse(text).unwrap_err();
+            assert!(matches!(told, KeysError::Shape(..)) && !told.to_string().contains("0101"), "{told}");
         }
     }
 

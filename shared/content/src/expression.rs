@@ -23,6 +23,8 @@ pub(crate) const JOINER: char = '\u{10602}';
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // Else an optimised build would not say which name is undefined.
+    environment.set_debug(true);
     environment.add_filter("default", minijinja::filters::default);
     environment.add_filter("honorific", honorific);
     environment

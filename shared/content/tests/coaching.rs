@@ -218,7 +218,8 @@ fn only_links_with_a_persons_own_key_are_kept_from_tracking() {
     let mail = render(&coaching(), "consultation-confirmation", &hanako());
     assert!(mail.html.contains("<a ses:no-track href=\"https://michi.example.com/bookings/c-1?t=m1\""));
     assert!(mail.html.contains("<a href=\"https://zoom.example.com/j/0000000000\""));
-    assert_eq!(mail.html.matches("ses:no-track").count(), 1);
+    assert!(mail.html.contains("<a ses:no-track href=\"https://michi.example.com/unsubscribe?t=u1\""));
+    assert_eq!(mail.html.matches("ses:no-track").count(), 2);
 }
 
 #[test]
