@@ -71,7 +71,7 @@ pub struct LeadMagnet {
     pub page: Id,
 }
 
-/// The consultation [個別相談] on offer.
+/// The consultation (個別相談) on offer.
 #[derive(Debug, Clone)]
 pub struct ConsultationOffer {
     pub title: String,

@@ -1,4 +1,4 @@
-//! Consultations [個別相談]: which times are free, and one person's booking of one of them.
+//! Consultations (個別相談): which times are free, and one person's booking of one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -143,7 +143,7 @@ pub enum ConsultationStatus {
     Missed,
 }
 
-/// What came of it [成約・未成約・検討中].
+/// What came of it (成約・未成約・検討中).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {

@@ -24,7 +24,7 @@ pub struct Lead {
     pub name: Option<ShortText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<ShortText>,
-    /// Where the person came from [流入元]: of the first opt-in.
+    /// Where the person came from (流入元): of the first opt-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ShortText>,
     /// The lead magnet asked for last.
