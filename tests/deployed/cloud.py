@@ -113,6 +113,14 @@ class Cloud:
         attributes = self.client("sqs").get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)
         return sum(int(attributes["Attributes"][name]) for name in names)
 
+    def take_messages(self, queue):
+        """The bodies of the messages in a queue, which it then no longer has."""
+        sqs, url = self.client("sqs"), self.outputs[queue]
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Body"] for message in messages]
+
     def function_processes(self):
         """Each process in which a function runs: the function's name, and what the kernel tells of it."""
         for process in pathlib.Path("/proc").glob("[0-9]*"):

@@ -27,9 +27,10 @@ class Outside:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait_for_mail(self, campaign, seconds=60):
-        """The mail of `campaign` (sequence/step), waited for."""
-        wanted = lambda: next((mail for mail in self.mails if of_campaign(mail) == campaign), None)
+    def wait_for_mail(self, to, campaign, seconds=60):
+        """The mail of `campaign` (sequence/step, as in its tags) to a person, waited for."""
+        fits = lambda mail: mail["Destination"]["ToAddresses"] == [to] and of_campaign(mail) == campaign
+        wanted = lambda: next(filter(fits, self.mails), None)
         with self._changed:
             if not self._changed.wait_for(wanted, seconds):
                 raise AssertionError(f"no mail {campaign} in {seconds} s, but {[of_campaign(m) for m in self.mails]}")
