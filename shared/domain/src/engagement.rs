@@ -1,5 +1,7 @@
 //! The send ledger: one row a person and mail, from the claim to the last click.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,9 @@ pub struct Engagement {
     pub engagement_id: String,
     /// Sequence and step, `nurture/day-1`: what figures are grouped by.
     pub email_campaign_id: String,
+    /// The mail; conditions speak of it whatever sequence sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Id>,
     pub class: MailClass,
     pub state: EngagementState,
     /// How often sending was tried.
@@ -48,8 +53,17 @@ pub struct Engagement {
     pub clicked: bool,
     #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
     pub clicked_at: Option<DateTime<Utc>>,
+    /// The first link that was followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub click_url: Option<String>,
+    /// All links that were followed, without their personal keys.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub clicked_links: BTreeSet<String>,
+}
+
+/// A link without the personal key that links to our own pages carry: the same for everybody.
+pub fn impersonal(link: &str) -> &str {
+    link.split_once("?t=").map_or(link, |(page, _)| page)
 }
 
 /// How far a send got.
@@ -121,6 +135,7 @@ mod tests {
             lead_id: Id::parse("l-1").unwrap(),
             engagement_id: "nurture_1_day-1".into(),
             email_campaign_id: "nurture/day-1".into(),
+            mail: None,
             class: MailClass::Marketing,
             state,
             attempt,
@@ -135,6 +150,7 @@ mod tests {
             clicked: false,
             clicked_at: None,
             click_url: None,
+            clicked_links: BTreeSet::new(),
         }
     }
 

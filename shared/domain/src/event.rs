@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, time};
+use crate::{id::Id, lead::Stage, limits::PAGE_VIEW_MINUTES, time};
 
 /// One row of the Events table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,13 @@ impl Event {
             lead_id: Some(lead_id.clone()),
             fact,
         }
+    }
+
+    /// A page seen by somebody known. Views of a page within the same half hour are one fact.
+    pub fn page_seen(lead_id: &Id, page: &Id, now: DateTime<Utc>, zone: Tz) -> Self {
+        let span = now.timestamp() / (PAGE_VIEW_MINUTES * 60);
+        let fact = Fact::PageSeen { page: page.to_string() };
+        Self::about(lead_id, &format!("{lead_id}.{page}.{span}"), fact, now, zone)
     }
 
     /// A visit of somebody who may never give a name. Counted once a visitor, page and day.
@@ -80,6 +87,13 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         utm: BTreeMap<String, String>,
     },
+    /// Somebody left an address that has to be confirmed first (double opt-in).
+    OptInRequested {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lead_magnet_type: Option<String>,
+    },
     /// Somebody asked for a lead magnet and agreed to get mail (stage 1).
     OptedIn {
         /// The person's first time; only these are new leads.
@@ -107,6 +121,22 @@ pub enum Fact {
     MailComplained { engagement_id: String, email_campaign_id: String },
     /// The person wants no more marketing mail.
     Unsubscribed {},
+    /// The person chose what she wants to get, and how often.
+    PreferencesChanged {},
+    /// A page was looked at by somebody known; views within half an hour are one.
+    PageSeen { page: String },
+    /// A tag was given.
+    Tagged { tag: String },
+    /// Another stage of the lifecycle was reached.
+    StageChanged { stage: Stage },
+    /// The score came up to a threshold, or fell to it.
+    ScoreCrossed { threshold: i64, rising: bool, score: i64 },
+    /// Another system told one of the funnel's own facts.
+    Told {
+        fact: Id,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        values: BTreeMap<String, String>,
+    },
     /// A consultation was booked (stage 3).
     ConsultationBooked {
         consultation_id: Id,
@@ -146,6 +176,7 @@ pub enum Topic {
 #[serde(rename_all = "snake_case")]
 pub enum FactKind {
     Visited,
+    OptInRequested,
     OptedIn,
     MailSent,
     MailDelivered,
@@ -154,6 +185,12 @@ pub enum FactKind {
     MailBounced,
     MailComplained,
     Unsubscribed,
+    PreferencesChanged,
+    PageSeen,
+    Tagged,
+    StageChanged,
+    ScoreCrossed,
+    Told,
     ConsultationBooked,
     ConsultationRescheduled,
     ConsultationCancelled,
@@ -165,8 +202,9 @@ pub enum FactKind {
 
 impl FactKind {
     /// All of them, in the order of the customer's way.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::Visited,
+        Self::OptInRequested,
         Self::OptedIn,
         Self::MailSent,
         Self::MailDelivered,
@@ -175,6 +213,12 @@ impl FactKind {
         Self::MailBounced,
         Self::MailComplained,
         Self::Unsubscribed,
+        Self::PreferencesChanged,
+        Self::PageSeen,
+        Self::Tagged,
+        Self::StageChanged,
+        Self::ScoreCrossed,
+        Self::Told,
         Self::ConsultationBooked,
         Self::ConsultationRescheduled,
         Self::ConsultationCancelled,
@@ -188,6 +232,7 @@ impl FactKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Visited => "visited",
+            Self::OptInRequested => "opt_in_requested",
             Self::OptedIn => "opted_in",
             Self::MailSent => "mail_sent",
             Self::MailDelivered => "mail_delivered",
@@ -196,6 +241,12 @@ impl FactKind {
             Self::MailBounced => "mail_bounced",
             Self::MailComplained => "mail_complained",
             Self::Unsubscribed => "unsubscribed",
+            Self::PreferencesChanged => "preferences_changed",
+            Self::PageSeen => "page_seen",
+            Self::Tagged => "tagged",
+            Self::StageChanged => "stage_changed",
+            Self::ScoreCrossed => "score_crossed",
+            Self::Told => "told",
             Self::ConsultationBooked => "consultation_booked",
             Self::ConsultationRescheduled => "consultation_rescheduled",
             Self::ConsultationCancelled => "consultation_cancelled",
@@ -217,6 +268,7 @@ impl FactKind {
             Self::ApplicationSubmitted => Some(Topic::Application),
             Self::CustomerPaid => Some(Topic::Customer),
             Self::Visited
+            | Self::OptInRequested
             | Self::OptedIn
             | Self::MailSent
             | Self::MailDelivered
@@ -224,7 +276,51 @@ impl FactKind {
             | Self::MailClicked
             | Self::MailBounced
             | Self::MailComplained
-            | Self::Unsubscribed => None,
+            | Self::Unsubscribed
+            | Self::PreferencesChanged
+            | Self::PageSeen
+            | Self::Tagged
+            | Self::StageChanged
+            | Self::ScoreCrossed
+            | Self::Told => None,
+        }
+    }
+
+    /// Whether funnels may name it. A visitor is nobody yet, sending is our own doing, and the
+    /// last two have names of their own.
+    pub fn is_named_by_funnels(self) -> bool {
+        !matches!(
+            self,
+            Self::Visited | Self::MailSent | Self::MailDelivered | Self::ScoreCrossed | Self::Told
+        )
+    }
+
+    /// Whether the person herself did something: what ends a silence.
+    pub fn is_activity(self) -> bool {
+        match self {
+            Self::OptInRequested
+            | Self::OptedIn
+            | Self::MailOpened
+            | Self::MailClicked
+            | Self::PreferencesChanged
+            | Self::PageSeen
+            | Self::Told
+            | Self::ConsultationBooked
+            | Self::ConsultationRescheduled
+            | Self::ConsultationCancelled
+            | Self::ConsultationHeld
+            | Self::ApplicationSubmitted
+            | Self::CustomerPaid => true,
+            Self::Visited
+            | Self::MailSent
+            | Self::MailDelivered
+            | Self::MailBounced
+            | Self::MailComplained
+            | Self::Unsubscribed
+            | Self::Tagged
+            | Self::StageChanged
+            | Self::ScoreCrossed
+            | Self::ConsultationMissed => false,
         }
     }
 
@@ -239,9 +335,16 @@ impl FactKind {
             | Self::MailOpened
             | Self::MailClicked
             | Self::MailBounced => false,
-            Self::OptedIn
+            Self::OptInRequested
+            | Self::OptedIn
             | Self::MailComplained
             | Self::Unsubscribed
+            | Self::PreferencesChanged
+            | Self::PageSeen
+            | Self::Tagged
+            | Self::StageChanged
+            | Self::ScoreCrossed
+            | Self::Told
             | Self::ConsultationBooked
             | Self::ConsultationRescheduled
             | Self::ConsultationCancelled
@@ -258,6 +361,7 @@ impl Fact {
     pub fn kind(&self) -> FactKind {
         match self {
             Self::Visited { .. } => FactKind::Visited,
+            Self::OptInRequested { .. } => FactKind::OptInRequested,
             Self::OptedIn { .. } => FactKind::OptedIn,
             Self::MailSent { .. } => FactKind::MailSent,
             Self::MailDelivered { .. } => FactKind::MailDelivered,
@@ -266,6 +370,12 @@ impl Fact {
             Self::MailBounced { .. } => FactKind::MailBounced,
             Self::MailComplained { .. } => FactKind::MailComplained,
             Self::Unsubscribed {} => FactKind::Unsubscribed,
+            Self::PreferencesChanged {} => FactKind::PreferencesChanged,
+            Self::PageSeen { .. } => FactKind::PageSeen,
+            Self::Tagged { .. } => FactKind::Tagged,
+            Self::StageChanged { .. } => FactKind::StageChanged,
+            Self::ScoreCrossed { .. } => FactKind::ScoreCrossed,
+            Self::Told { .. } => FactKind::Told,
             Self::ConsultationBooked { .. } => FactKind::ConsultationBooked,
             Self::ConsultationRescheduled { .. } => FactKind::ConsultationRescheduled,
             Self::ConsultationCancelled { .. } => FactKind::ConsultationCancelled,

@@ -116,6 +116,13 @@ impl DayCount {
             Fact::MailBounced { .. } => row.mails_bounced += 1,
             Fact::MailComplained { .. } => row.mails_complained += 1,
             Fact::Unsubscribed {} => row.unsubscribed += 1,
+            Fact::OptInRequested { .. }
+            | Fact::PreferencesChanged {}
+            | Fact::PageSeen { .. }
+            | Fact::Tagged { .. }
+            | Fact::StageChanged { .. }
+            | Fact::ScoreCrossed { .. }
+            | Fact::Told { .. } => {}
             Fact::ConsultationBooked { .. } => row.consultation_requests += 1,
             Fact::ConsultationRescheduled { .. } => {}
             Fact::ConsultationCancelled { .. } => row.consultations_cancelled += 1,

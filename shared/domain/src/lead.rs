@@ -1,6 +1,6 @@
 //! A lead: one person, one row, whatever she does. Consent lives here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -11,6 +11,7 @@ use crate::{
     engagement::MailClass,
     event::{Event, Fact},
     id::Id,
+    limits::TAGS,
     text::ShortText,
     time,
 };
@@ -35,10 +36,22 @@ pub struct Lead {
     pub tags: Vec<String>,
     pub status: LeadStatus,
     pub stage: Stage,
+    /// The score when it last crossed a threshold: which side of each it is on. What it is at this
+    /// moment is worked out when it is asked for ([`crate::score`]).
     pub score: i64,
     /// Whether mail may be written; checked in the same transaction as every send's claim.
     pub mailing: Mailing,
     pub consent: Consent,
+    /// A consent that waits for its confirmation, on a row that is known already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_consent: Option<Consent>,
+    /// What she chose on the preference page.
+    #[serde(default, skip_serializing_if = "Preferences::is_default")]
+    pub preferences: Preferences,
+    /// When marketing mail was claimed for her lately, oldest first: what the frequency cap counts.
+    /// Kept only where there is a cap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "time::stored_list")]
+    pub recent_mails: Vec<DateTime<Utc>>,
     /// An IANA zone name; the funnel's zone when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<Tz>,
@@ -68,15 +81,67 @@ pub enum LeadStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    Subscriber,
     Lead,
+    Mql,
+    Sql,
     Opportunity,
     Customer,
+    Promoter,
+}
+
+impl Stage {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Subscriber,
+        Self::Lead,
+        Self::Mql,
+        Self::Sql,
+        Self::Opportunity,
+        Self::Customer,
+        Self::Promoter,
+    ];
+
+    /// The name in funnels and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscriber => "subscriber",
+            Self::Lead => "lead",
+            Self::Mql => "mql",
+            Self::Sql => "sql",
+            Self::Opportunity => "opportunity",
+            Self::Customer => "customer",
+            Self::Promoter => "promoter",
+        }
+    }
+}
+
+/// What a person chose to get.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preferences {
+    /// Topics that she does not want.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub topics_off: BTreeSet<Id>,
+    /// At most so many marketing mails in seven days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_week: Option<u32>,
+    /// No marketing mail before then.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::stored_option")]
+    pub paused_until: Option<DateTime<Utc>>,
+}
+
+impl Preferences {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whether, and which, mail a person may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mailing {
+    /// Nothing but the mail that asks for the confirmation (double opt-in).
+    Pending,
     /// Everything she agreed to.
     Subscribed,
     /// No marketing; what she herself asked for (a booking's confirmation, a receipt) still comes.
@@ -89,6 +154,7 @@ impl Mailing {
     /// The name in the table.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Subscribed => "subscribed",
             Self::Unsubscribed => "unsubscribed",
             Self::Suppressed => "suppressed",
@@ -100,7 +166,7 @@ impl Mailing {
         match self {
             Self::Subscribed => true,
             Self::Unsubscribed => class == MailClass::Transactional,
-            Self::Suppressed => false,
+            Self::Pending | Self::Suppressed => false,
         }
     }
 }
@@ -117,6 +183,11 @@ pub struct Consent {
     /// The address it was given from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
+    /// When the link in the confirmation mail was used (double opt-in), and from where.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::stored_option")]
+    pub confirmed_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_ip: Option<String>,
 }
 
 /// An opt-in whose every field has been checked.
@@ -131,6 +202,8 @@ pub struct OptIn {
     pub locale: Option<String>,
     pub time_zone: Option<Tz>,
     pub utm: BTreeMap<String, String>,
+    /// Declared by the funnel and checked against it.
+    pub attributes: BTreeMap<String, String>,
     pub consent: Consent,
 }
 
@@ -158,6 +231,81 @@ pub fn opt_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>,
         utm: form.utm.clone(),
     };
     let event = Event::about(&lead_id, &format!("{lead_id}.{magnet}.{day}"), fact, now, zone);
+    let lead = taken_in(known, lead_id, form, now);
+    LeadChange { lead: Lead { mailing: opened(lead.mailing), pending_consent: None, ..lead }, event }
+}
+
+/// Saying yes again ends an unsubscription. An address that bounced for good, or whose owner
+/// complained, stays closed until a person looks at it.
+fn opened(mailing: Mailing) -> Mailing {
+    match mailing {
+        Mailing::Pending | Mailing::Subscribed | Mailing::Unsubscribed => Mailing::Subscribed,
+        Mailing::Suppressed => Mailing::Suppressed,
+    }
+}
+
+/// Takes an address that still has to be confirmed (double opt-in). Somebody who gets mail
+/// already needs no second confirmation: that is a plain [`opt_in`].
+pub fn request_opt_in(
+    known: Option<Lead>,
+    lead_id: Id,
+    form: OptIn,
+    now: DateTime<Utc>,
+    zone: Tz,
+) -> LeadChange {
+    if known.as_ref().is_some_and(|lead| lead.mailing == Mailing::Subscribed) {
+        return opt_in(known, lead_id, form, now, zone);
+    }
+    let magnet = form.lead_magnet_type.as_ref().map(Id::as_str).unwrap_or("none").to_owned();
+    let fact = Fact::OptInRequested {
+        source: form.source.as_ref().map(|s| s.as_str().to_owned()),
+        lead_magnet_type: form.lead_magnet_type.as_ref().map(|m| m.as_str().to_owned()),
+    };
+    let key = format!("{lead_id}.{magnet}.{}", time::day(now, zone));
+    let event = Event::about(&lead_id, &key, fact, now, zone);
+    // What was agreed to before stays on record until the new words are confirmed.
+    let earlier = known.as_ref().map(|lead| (lead.mailing, lead.consent.clone()));
+    let lead = taken_in(known, lead_id, form, now);
+    let lead = match earlier {
+        None => Lead { mailing: Mailing::Pending, ..lead },
+        Some((mailing, consent)) => {
+            Lead { mailing, pending_consent: Some(lead.consent), consent, ..lead }
+        }
+    };
+    LeadChange { lead, event }
+}
+
+/// The link in the confirmation mail was used. `None` when there is nothing to confirm.
+pub fn confirm_opt_in(lead: Lead, ip: Option<String>, now: DateTime<Utc>, zone: Tz) -> Option<LeadChange> {
+    let first = lead.mailing == Mailing::Pending;
+    let consent = match &lead.pending_consent {
+        Some(consent) => consent.clone(),
+        None if first => lead.consent.clone(),
+        None => return None,
+    };
+    let magnet = lead.lead_magnet_type.as_ref().map(Id::as_str).unwrap_or("none");
+    let key = format!("{}.{magnet}.{}", lead.lead_id, time::day(now, zone));
+    let fact = Fact::OptedIn {
+        first,
+        source: lead.source.as_ref().map(|s| s.as_str().to_owned()),
+        lead_magnet_type: lead.lead_magnet_type.as_ref().map(|m| m.as_str().to_owned()),
+        visitor_id: lead.visitor_id.clone(),
+        utm: lead.utm.clone(),
+    };
+    let event = Event::about(&lead.lead_id, &key, fact, now, zone);
+    let lead = Lead {
+        mailing: opened(lead.mailing),
+        consent: Consent { confirmed_at: Some(now), confirmed_ip: ip, ..consent },
+        pending_consent: None,
+        opt_in_date: if first { now } else { lead.opt_in_date },
+        version: lead.version + 1,
+        ..lead
+    };
+    Some(LeadChange { lead, event })
+}
+
+/// The row after a form: `mailing` stays as it was (a new one is subscribed).
+fn taken_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>) -> Lead {
     let mut tags = known.as_ref().map(|lead| lead.tags.clone()).unwrap_or_default();
     for tag in [
         form.source.as_ref().map(|s| format!("source:{}", s.as_str())),
@@ -166,11 +314,11 @@ pub fn opt_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>,
     .into_iter()
     .flatten()
     {
-        if !tags.contains(&tag) {
+        if !tags.contains(&tag) && tags.len() < TAGS {
             tags.push(tag);
         }
     }
-    let lead = match known {
+    match known {
         None => Lead {
             lead_id,
             email: form.email,
@@ -185,11 +333,14 @@ pub fn opt_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>,
             score: 0,
             mailing: Mailing::Subscribed,
             consent: form.consent,
+            pending_consent: None,
+            preferences: Preferences::default(),
+            recent_mails: vec![],
             time_zone: form.time_zone,
             locale: form.locale,
             visitor_id: form.visitor_id,
             utm: form.utm,
-            attributes: BTreeMap::new(),
+            attributes: form.attributes,
             version: 1,
         },
         Some(lead) => Lead {
@@ -198,26 +349,20 @@ pub fn opt_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>,
             source: lead.source.or(form.source),
             lead_magnet_type: form.lead_magnet_type.or(lead.lead_magnet_type),
             tags,
-            // Saying yes again ends an unsubscription. An address that bounced for good, or whose
-            // owner complained, stays closed until a person looks at it.
-            mailing: match lead.mailing {
-                Mailing::Subscribed | Mailing::Unsubscribed => Mailing::Subscribed,
-                Mailing::Suppressed => Mailing::Suppressed,
-            },
             consent: form.consent,
             time_zone: form.time_zone.or(lead.time_zone),
             locale: form.locale.or(lead.locale),
             visitor_id: form.visitor_id.or(lead.visitor_id),
+            attributes: lead.attributes.into_iter().chain(form.attributes).collect(),
             version: lead.version + 1,
             ..lead
         },
-    };
-    LeadChange { lead, event }
+    }
 }
 
 /// Ends marketing mail. `None` when there is nothing to end.
 pub fn unsubscribe(lead: Lead, now: DateTime<Utc>, zone: Tz) -> Option<LeadChange> {
-    if lead.mailing != Mailing::Subscribed {
+    if !matches!(lead.mailing, Mailing::Subscribed | Mailing::Pending) {
         return None;
     }
     let version = lead.version + 1;
@@ -237,6 +382,54 @@ pub fn suppress(lead: Lead) -> Option<Lead> {
         version: lead.version + 1,
         ..lead
     })
+}
+
+/// Stores what a person chose on the preference page. `None` when nothing changes.
+pub fn prefer(lead: Lead, preferences: Preferences, now: DateTime<Utc>, zone: Tz) -> Option<LeadChange> {
+    if lead.preferences == preferences {
+        return None;
+    }
+    let version = lead.version + 1;
+    let key = format!("{}.{version}", lead.lead_id);
+    let event = Event::about(&lead.lead_id, &key, Fact::PreferencesChanged {}, now, zone);
+    Some(LeadChange { lead: Lead { preferences, version, ..lead }, event })
+}
+
+/// Gives a tag. `None` when she has it. `key` names the cause, so that a repeat is the same fact.
+pub fn tag(lead: Lead, tag: &str, key: &str, now: DateTime<Utc>, zone: Tz) -> Option<LeadChange> {
+    if lead.tags.iter().any(|known| known == tag) || lead.tags.len() >= TAGS {
+        return None;
+    }
+    let event = Event::about(&lead.lead_id, key, Fact::Tagged { tag: tag.to_owned() }, now, zone);
+    let mut tags = lead.tags.clone();
+    tags.push(tag.to_owned());
+    Some(LeadChange { lead: Lead { tags, version: lead.version + 1, ..lead }, event })
+}
+
+/// Takes a tag away. `None` when she does not have it.
+pub fn untag(lead: Lead, tag: &str) -> Option<Lead> {
+    let tags: Vec<String> = lead.tags.iter().filter(|known| *known != tag).cloned().collect();
+    (tags.len() < lead.tags.len()).then(|| Lead { tags, version: lead.version + 1, ..lead })
+}
+
+/// Moves a person to a stage, forwards or back. `None` when she is there.
+pub fn move_to(lead: Lead, stage: Stage, key: &str, now: DateTime<Utc>, zone: Tz) -> Option<LeadChange> {
+    if lead.stage == stage {
+        return None;
+    }
+    let event = Event::about(&lead.lead_id, key, Fact::StageChanged { stage }, now, zone);
+    Some(LeadChange { lead: Lead { stage, version: lead.version + 1, ..lead }, event })
+}
+
+/// Notes something about a person. `None` when it is known.
+pub fn describe(lead: Lead, attributes: &BTreeMap<String, String>) -> Option<Lead> {
+    let known = |(name, value): (&String, &String)| lead.attributes.get(name) == Some(value);
+    if attributes.iter().all(known) {
+        return None;
+    }
+    let mut all = lead.attributes.clone();
+    all.extend(attributes.clone());
+    Some(Lead { attributes: all, version: lead.version + 1, ..lead })
 }
 
 /// A lead that bought.
@@ -270,11 +463,14 @@ mod tests {
             locale: None,
             time_zone: None,
             utm: BTreeMap::new(),
+            attributes: BTreeMap::new(),
             consent: Consent {
                 given_at: at("2026-11-22T01:00:00Z"),
                 text: "同意します".into(),
                 place: "landing".into(),
                 ip: None,
+                confirmed_at: None,
+                confirmed_ip: None,
             },
         }
     }
@@ -335,6 +531,50 @@ mod tests {
     }
 
     #[test]
+    fn an_address_counts_only_when_it_is_confirmed() {
+        let (now, later) = (at("2026-11-22T01:00:00Z"), at("2026-11-22T02:00:00Z"));
+        let id = || Id::parse("l-1").unwrap();
+        let asked = request_opt_in(None, id(), form("guide"), now, Tz::Asia__Tokyo);
+        assert_eq!(asked.lead.mailing, Mailing::Pending);
+        assert!(matches!(asked.event.fact, Fact::OptInRequested { .. }));
+        let confirmed =
+            confirm_opt_in(asked.lead, Some("192.0.2.1".into()), later, Tz::Asia__Tokyo).unwrap();
+        assert_eq!(confirmed.lead.mailing, Mailing::Subscribed);
+        assert_eq!(confirmed.lead.consent.given_at, now);
+        assert_eq!(confirmed.lead.consent.confirmed_at, Some(later));
+        assert!(matches!(confirmed.event.fact, Fact::OptedIn { first: true, .. }));
+        assert!(confirm_opt_in(confirmed.lead.clone(), None, later, Tz::Asia__Tokyo).is_none(), "once");
+
+        // Somebody who left stays away until she confirms again, and her first consent is kept.
+        let left = unsubscribe(confirmed.lead.clone(), later, Tz::Asia__Tokyo).unwrap().lead;
+        let asked = request_opt_in(Some(left), id(), form("guide"), later, Tz::Asia__Tokyo).lead;
+        assert_eq!((asked.mailing, asked.consent.given_at), (Mailing::Unsubscribed, now));
+        let back = confirm_opt_in(asked, None, later, Tz::Asia__Tokyo).unwrap();
+        assert_eq!(back.lead.mailing, Mailing::Subscribed);
+        assert!(matches!(back.event.fact, Fact::OptedIn { first: false, .. }));
+
+        // Who gets mail already is not asked again.
+        let again = request_opt_in(Some(confirmed.lead), id(), form("other"), later, Tz::Asia__Tokyo);
+        assert!(matches!(again.event.fact, Fact::OptedIn { first: false, .. }));
+    }
+
+    #[test]
+    fn tags_stages_and_attributes_change_once() {
+        let now = at("2026-11-23T00:00:00Z");
+        let lead = opted_in();
+        let tagged = tag(lead, "vip", "k", now, Tz::Asia__Tokyo).unwrap();
+        assert_eq!(tagged.event.event_id, "tagged.k");
+        assert!(tag(tagged.lead.clone(), "vip", "k", now, Tz::Asia__Tokyo).is_none());
+        let untagged = untag(tagged.lead, "vip").unwrap();
+        assert!(untag(untagged.clone(), "vip").is_none());
+        let moved = move_to(untagged, Stage::Mql, "k", now, Tz::Asia__Tokyo).unwrap();
+        assert!(move_to(moved.lead.clone(), Stage::Mql, "k", now, Tz::Asia__Tokyo).is_none());
+        let known = BTreeMap::from([("industry".to_owned(), "IT".to_owned())]);
+        let described = describe(moved.lead, &known).unwrap();
+        assert!(describe(described, &known).is_none());
+    }
+
+    #[test]
     fn unsubscribing_twice_is_one_fact() {
         let once = unsubscribe(opted_in(), at("2026-11-23T00:00:00Z"), Tz::Asia__Tokyo).unwrap();
         assert!(unsubscribe(once.lead, at("2026-11-23T00:00:01Z"), Tz::Asia__Tokyo).is_none());
@@ -343,6 +583,7 @@ mod tests {
     #[test]
     fn who_may_get_what() {
         for (mailing, marketing, transactional) in [
+            (Mailing::Pending, false, false),
             (Mailing::Subscribed, true, true),
             (Mailing::Unsubscribed, false, true),
             (Mailing::Suppressed, false, false),

@@ -4,6 +4,8 @@
 //! no clock, no environment, no randomness. `clippy.toml` beside this package bans them and
 //! `cargo check -p domain` builds it alone, so it stays that way.
 
+pub mod broadcast;
+pub mod condition;
 pub mod consultation;
 pub mod customer;
 pub mod email_address;
@@ -16,6 +18,10 @@ pub mod lead;
 pub mod limits;
 pub mod mac;
 pub mod relay;
+pub mod score;
+pub mod sending;
 pub mod sequence;
+pub mod task;
 pub mod text;
 pub mod time;
+pub mod trigger;

@@ -42,3 +42,26 @@ pub const PERSONAL_LINK_DAYS: i64 = 90;
 /// How long after a claim its sender may still be at work, in seconds: longer than the delivery
 /// function may run, shorter than its queue hides a message from other readers.
 pub const CLAIM_SETTLES_SECONDS: i64 = 90;
+/// Views of a page within this many minutes are one (half an hour is what web statistics call a
+/// session).
+pub const PAGE_VIEW_MINUTES: i64 = 30;
+/// Most values that another system may tell with a fact.
+pub const FACT_VALUES: usize = 20;
+/// How far into the past a fact may be told, in days.
+pub const FACT_AGE_DAYS: i64 = 30;
+/// How far ahead of our clock another system's may be, in seconds.
+pub const CLOCK_SKEW_SECONDS: i64 = 300;
+/// Most steps of one sequence; also the most that one piece of due work takes in a row.
+pub const STEPS: usize = 100;
+/// Decisions that an enrolment remembers.
+pub const DECISIONS: usize = 20;
+/// Most tags of one person.
+pub const TAGS: usize = 50;
+/// Most people that one tick of a broadcast looks at.
+pub const BROADCAST_PAGE: i32 = 100;
+/// Seconds between two ticks of a broadcast.
+pub const BROADCAST_TICK_SECONDS: i64 = 60;
+/// Longest time a webhook may take to answer, in seconds.
+pub const WEBHOOK_SECONDS: u64 = 10;
+/// How often a webhook is tried before the sequence goes on without it.
+pub const WEBHOOK_TRIES: u32 = 5;

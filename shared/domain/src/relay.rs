@@ -1,49 +1,104 @@
 //! What a fact sets going: which sequences it starts and stops.
 
-use chrono::{DateTime, Datelike, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
 
 use crate::{
     engagement::MailClass,
     event::{Event, Fact, FactKind},
     id::Id,
-    sequence::{Entry, Sequence},
+    sequence::{Act, Anchor, Enrolment, EnrolmentState, Entry, Sequence},
+    trigger::Trigger,
 };
 
 /// An effect of a fact. Each may be repeated without harm.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect<'a> {
-    /// Put the person into a sequence.
-    Enrol { sequence: &'a Sequence, entry: Entry },
-    /// Take the person out of one.
-    Stop { enrolment_id: String },
+    /// Put the person into a sequence, if its test holds; a trigger that counts views has to be
+    /// counted first.
+    Enrol { sequence: &'a Sequence, trigger: &'a Trigger, entry: Entry },
+    /// Keep an eye on the person for a sequence that time sets going.
+    Watch { sequence: &'a Sequence, trigger: &'a Trigger, entry: Entry },
 }
 
-/// The effects of a fact on the funnel's sequences: stops first, so that a fact that ends one
-/// sequence and starts another leaves the person in the new one.
-pub fn effects<'a>(event: &Event, sequences: &'a [Sequence]) -> Vec<Effect<'a>> {
+/// The sequences that a fact starts.
+pub fn starts<'a>(event: &Event, sequences: &'a [Sequence]) -> Vec<Effect<'a>> {
     let Some(lead_id) = event.lead_id.as_ref() else { return vec![] };
-    let kind = event.fact.kind();
-    let subject = subject(&event.fact);
-    let stops = sequences.iter().filter(|sequence| ends(sequence, kind)).map(|sequence| Effect::Stop {
-        enrolment_id: sequence.enrolment_id(subject.as_ref().filter(|_| sequence.topic().is_some())),
-    });
-    let starts =
-        sequences.iter().filter(|sequence| sequence.entry.contains(&kind)).map(|sequence| Effect::Enrol {
-            sequence,
-            entry: Entry {
-                lead_id: lead_id.clone(),
-                subject: subject.clone(),
-                generation: generation(event),
-                anchor: anchor(&event.fact, event.occurred_at),
-            },
-        });
-    stops.chain(starts).collect()
+    let entry = |sequence: &Sequence| Entry {
+        lead_id: lead_id.clone(),
+        subject: subject(&event.fact).filter(|_| sequence.topic().is_some()),
+        generation: generation(event),
+        at: event.occurred_at,
+        anchor: anchor(sequence, event),
+        values: match &event.fact {
+            Fact::Told { values, .. } => values.clone(),
+            _ => BTreeMap::new(),
+        },
+    };
+    let mut effects = vec![];
+    for sequence in sequences {
+        if let Some(trigger) = sequence.entry.iter().find(|trigger| enters(trigger, &event.fact)) {
+            effects.push(Effect::Enrol { sequence, trigger, entry: entry(sequence) });
+        } else if let Some(trigger) =
+            sequence.entry.iter().find(|trigger| makes_watchful(trigger, &event.fact))
+        {
+            effects.push(Effect::Watch { sequence, trigger, entry: entry(sequence) });
+        }
+    }
+    effects
 }
 
-fn ends(sequence: &Sequence, kind: FactKind) -> bool {
-    let silenced = matches!(kind, FactKind::Unsubscribed | FactKind::MailComplained)
+/// A fall is noticed by whoever watches; the fact about it is for other sequences and notices.
+fn enters(trigger: &Trigger, fact: &Fact) -> bool {
+    !trigger.is_watched() && trigger.matches(fact)
+}
+
+/// Whether the fact is a reason to begin watching for the trigger.
+fn makes_watchful(trigger: &Trigger, fact: &Fact) -> bool {
+    match trigger {
+        Trigger::Inactive { .. } => fact.kind().is_activity() && fact.kind() != FactKind::OptInRequested,
+        Trigger::ScoreFallsTo(limit) => {
+            matches!(fact, Fact::ScoreCrossed { threshold, rising: true, .. } if threshold == limit)
+        }
+        Trigger::Fact(_)
+        | Trigger::Told(_)
+        | Trigger::Download(_)
+        | Trigger::Page { .. }
+        | Trigger::Tag(_)
+        | Trigger::Stage(_)
+        | Trigger::ScoreRisesTo(_)
+        | Trigger::Enters(_) => false,
+    }
+}
+
+/// Whether the fact may concern people who are inside: end a sequence, or a wait.
+pub fn concerns_people_inside(event: &Event, sequences: &[Sequence]) -> bool {
+    let kind = event.fact.kind();
+    sequences.iter().any(|sequence| {
+        ends(sequence, &event.fact)
+            || sequence.program.steps.iter().any(
+                |step| matches!(&step.act, Act::WaitFor { test, .. } if test.condition.listens_to(kind)),
+            )
+    })
+}
+
+/// Whether the fact takes the person out of this enrolment.
+pub fn stops(event: &Event, sequence: &Sequence, enrolment: &Enrolment) -> bool {
+    if enrolment.state != EnrolmentState::Active || !ends(sequence, &event.fact) {
+        return false;
+    }
+    // Another consultation's end is not this one's; this one's version decides, not the clock.
+    let same_topic = sequence.topic().is_some() && sequence.topic() == event.fact.kind().topic();
+    // What happened before she entered is not about this time.
+    let later = event.occurred_at >= enrolment.since();
+    if same_topic { enrolment.subject == subject(&event.fact) } else { later }
+}
+
+fn ends(sequence: &Sequence, fact: &Fact) -> bool {
+    let silenced = matches!(fact.kind(), FactKind::Unsubscribed | FactKind::MailComplained)
         && sequence.class == MailClass::Marketing;
-    sequence.exit.contains(&kind) || silenced
+    silenced || sequence.exit.iter().any(|trigger| trigger.matches(fact))
 }
 
 /// What the fact is about, besides the person.
@@ -57,6 +112,7 @@ fn subject(fact: &Fact) -> Option<Id> {
         Fact::ApplicationSubmitted { application_id, .. } => Some(application_id.clone()),
         Fact::CustomerPaid { customer_id, .. } => Some(customer_id.clone()),
         Fact::Visited { .. }
+        | Fact::OptInRequested { .. }
         | Fact::OptedIn { .. }
         | Fact::MailSent { .. }
         | Fact::MailDelivered { .. }
@@ -64,33 +120,43 @@ fn subject(fact: &Fact) -> Option<Id> {
         | Fact::MailClicked { .. }
         | Fact::MailBounced { .. }
         | Fact::MailComplained { .. }
-        | Fact::Unsubscribed {} => None,
+        | Fact::Unsubscribed {}
+        | Fact::PreferencesChanged {}
+        | Fact::PageSeen { .. }
+        | Fact::Tagged { .. }
+        | Fact::StageChanged { .. }
+        | Fact::ScoreCrossed { .. }
+        | Fact::Told { .. } => None,
     }
 }
 
-/// A consultation's version where there is one, else the day of the fact: both grow, and both are
-/// the same when the fact is delivered again.
+/// A consultation's version where there is one, else the minute of the fact: both grow, and both
+/// are the same when the fact is delivered again.
 fn generation(event: &Event) -> u32 {
     match &event.fact {
         Fact::ConsultationBooked { version, .. }
         | Fact::ConsultationRescheduled { version, .. }
         | Fact::ConsultationCancelled { version, .. } => *version,
-        _ => u32::try_from(event.day.num_days_from_ce()).unwrap_or(0),
+        _ => u32::try_from(event.occurred_at.timestamp() / 60).unwrap_or(0),
     }
 }
 
-fn anchor(fact: &Fact, occurred_at: DateTime<Utc>) -> DateTime<Utc> {
-    match fact {
-        Fact::ConsultationBooked { scheduled_date, .. }
-        | Fact::ConsultationRescheduled { scheduled_date, .. } => *scheduled_date,
-        _ => occurred_at,
+fn anchor(sequence: &Sequence, event: &Event) -> DateTime<Utc> {
+    match (sequence.program.anchor, &event.fact) {
+        (
+            Anchor::Consultation,
+            Fact::ConsultationBooked { scheduled_date, .. }
+            | Fact::ConsultationRescheduled { scheduled_date, .. },
+        ) => *scheduled_date,
+        (Anchor::At(date), _) => date,
+        // The end of the plan stands in the customer's row; whoever enrols looks it up.
+        _ => event.occurred_at,
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
+    use crate::sequence::{Inside, Program, Step, When};
     use chrono_tz::Tz::Asia__Tokyo;
 
     fn id(text: &str) -> Id {
@@ -98,19 +164,37 @@ mod tests {
     }
 
     fn sequence(name: &str, class: MailClass, entry: &[FactKind], exit: &[FactKind]) -> Sequence {
+        let triggers = |kinds: &[FactKind]| kinds.iter().map(|kind| Trigger::Fact(*kind)).collect();
+        let anchor = match entry.contains(&FactKind::ConsultationBooked) {
+            true => Anchor::Consultation,
+            false => Anchor::Entry,
+        };
+        let step = Step {
+            id: id("one"),
+            when: When::After { minutes: 60 },
+            act: Act::Send { mail: id("mail"), calendar: false },
+            next: None,
+        };
         Sequence {
             id: id(name),
             name: name.into(),
             class,
-            entry: entry.to_vec(),
-            exit: exit.to_vec(),
+            entry: triggers(entry),
+            test: None,
+            exit: triggers(exit),
             again: false,
-            steps: vec![],
+            priority: 0,
+            inside: Inside::Finish,
+            program: Program { version: "v".into(), anchor, windows: vec![], steps: vec![step] },
         }
     }
 
     fn funnel() -> Vec<Sequence> {
         use FactKind as K;
+        let watched = |name: &str, trigger: Trigger| Sequence {
+            entry: vec![trigger],
+            ..sequence(name, MailClass::Marketing, &[], &[])
+        };
         vec![
             sequence("nurture", MailClass::Marketing, &[K::OptedIn], &[K::CustomerPaid]),
             sequence(
@@ -119,7 +203,16 @@ mod tests {
                 &[K::ConsultationBooked, K::ConsultationRescheduled],
                 &[K::ConsultationCancelled],
             ),
+            sequence("follow-up", MailClass::Marketing, &[K::ConsultationHeld], &[K::CustomerPaid]),
             sequence("onboarding", MailClass::Transactional, &[K::CustomerPaid], &[]),
+            watched("cart", Trigger::Told(id("cart-updated"))),
+            watched("thanks", Trigger::Download(id("guide"))),
+            watched("pricing", Trigger::Page { page: id("pricing"), times: 3 }),
+            watched("vip", Trigger::Tag("vip".into())),
+            watched("mql", Trigger::Stage(crate::lead::Stage::Mql)),
+            watched("hot", Trigger::ScoreRisesTo(75)),
+            watched("cooled", Trigger::ScoreFallsTo(20)),
+            watched("asleep", Trigger::Inactive { days: 60 }),
         ]
     }
 
@@ -127,57 +220,67 @@ mod tests {
         Event::about(&id("l-1"), "key", fact, "2026-11-22T01:00:00Z".parse().unwrap(), Asia__Tokyo)
     }
 
-    #[test]
-    fn each_fact_starts_and_stops_what_the_funnel_says() {
-        let start = "2026-11-25T01:00:00Z".parse().unwrap();
-        let opted_in = Fact::OptedIn {
+    fn opted_in(magnet: &str) -> Fact {
+        Fact::OptedIn {
             first: true,
             source: None,
-            lead_magnet_type: None,
+            lead_magnet_type: Some(magnet.into()),
             visitor_id: None,
             utm: Default::default(),
-        };
+        }
+    }
+
+    fn booked() -> Fact {
+        Fact::ConsultationBooked {
+            consultation_id: id("c-1"),
+            version: 1,
+            scheduled_date: "2026-11-25T01:00:00Z".parse().unwrap(),
+        }
+    }
+
+    fn paid() -> Fact {
+        Fact::CustomerPaid { customer_id: id("u-1"), plan: "vip".into(), price: 1, currency: "JPY".into() }
+    }
+
+    #[test]
+    fn each_trigger_starts_what_the_funnel_says_and_nothing_else() {
+        let told = |fact: &str| Fact::Told { fact: id(fact), values: BTreeMap::new() };
+        let crossed = |threshold, rising| Fact::ScoreCrossed { threshold, rising, score: threshold };
+        let start = "2026-11-25T01:00:00Z".parse().unwrap();
         for (fact, expected) in [
-            (opted_in, vec!["+nurture 739942"]),
+            (opted_in("guide"), vec!["+nurture 29655900", "+thanks 29655900", "?asleep 29655900"]),
+            (opted_in("other"), vec!["+nurture 29655900", "?asleep 29655900"]),
+            (booked(), vec!["+consultation/c-1 1", "?asleep 1"]),
             (
-                Fact::ConsultationBooked { consultation_id: id("c-1"), version: 1, scheduled_date: start },
-                vec!["+consultation/c-1 1"],
+                Fact::ConsultationRescheduled { consultation_id: id("c-1"), version: 2, scheduled_date: start },
+                vec!["+consultation/c-1 2", "?asleep 2"],
             ),
-            (
-                Fact::ConsultationRescheduled {
-                    consultation_id: id("c-1"),
-                    version: 2,
-                    scheduled_date: start,
-                },
-                vec!["+consultation/c-1 2"],
-            ),
-            (
-                Fact::ConsultationCancelled { consultation_id: id("c-1"), version: 3 },
-                vec!["-consultation_c-1"],
-            ),
-            (
-                Fact::CustomerPaid {
-                    customer_id: id("u-1"),
-                    plan: "vip".into(),
-                    price: 1,
-                    currency: "JPY".into(),
-                },
-                vec!["-nurture", "+onboarding/u-1 739942"],
-            ),
-            (Fact::Unsubscribed {}, vec!["-nurture"]),
+            (paid(), vec!["+onboarding/u-1 29655900", "?asleep 29655900"]),
+            (told("cart-updated"), vec!["+cart 29655900", "?asleep 29655900"]),
+            (told("ordered"), vec!["?asleep 29655900"]),
+            (Fact::PageSeen { page: "pricing".into() }, vec!["+pricing 29655900", "?asleep 29655900"]),
+            (Fact::PageSeen { page: "cases".into() }, vec!["?asleep 29655900"]),
+            (Fact::Tagged { tag: "vip".into() }, vec!["+vip 29655900"]),
+            (Fact::Tagged { tag: "staff".into() }, vec![]),
+            (Fact::StageChanged { stage: crate::lead::Stage::Mql }, vec!["+mql 29655900"]),
+            (Fact::StageChanged { stage: crate::lead::Stage::Sql }, vec![]),
+            (crossed(75, true), vec!["+hot 29655900"]),
+            (crossed(75, false), vec![]),
+            (crossed(20, true), vec!["?cooled 29655900"]),
+            (crossed(20, false), vec![]),
+            (Fact::Unsubscribed {}, vec![]),
             (Fact::MailSent { engagement_id: "e".into(), email_campaign_id: "c".into() }, vec![]),
         ] {
             let sequences = funnel();
-            let told: Vec<String> = effects(&happening(fact.clone()), &sequences)
+            let told: Vec<String> = starts(&happening(fact.clone()), &sequences)
                 .into_iter()
-                .map(|effect| match effect {
-                    Effect::Stop { enrolment_id } => format!("-{enrolment_id}"),
-                    Effect::Enrol { sequence, entry } => format!(
-                        "+{}{} {}",
-                        sequence.id,
-                        entry.subject.map(|s| format!("/{s}")).unwrap_or_default(),
-                        entry.generation
-                    ),
+                .map(|effect| {
+                    let (sign, sequence, entry) = match effect {
+                        Effect::Enrol { sequence, entry, .. } => ('+', sequence, entry),
+                        Effect::Watch { sequence, entry, .. } => ('?', sequence, entry),
+                    };
+                    let subject = entry.subject.map(|s| format!("/{s}")).unwrap_or_default();
+                    format!("{sign}{}{subject} {}", sequence.id, entry.generation)
                 })
                 .collect();
             assert_eq!(told, expected, "{fact:?}");
@@ -185,16 +288,51 @@ mod tests {
     }
 
     #[test]
-    fn reminders_count_from_the_appointment() {
-        let start: DateTime<Utc> = "2026-11-25T01:00:00Z".parse().unwrap();
-        let event = happening(Fact::ConsultationBooked {
-            consultation_id: id("c-1"),
-            version: 1,
-            scheduled_date: start,
-        });
+    fn an_exit_takes_out_whom_it_concerns() {
         let sequences = funnel();
-        assert!(
-            matches!(effects(&event, &sequences).as_slice(), [Effect::Enrol { entry, .. }] if entry.anchor == start)
-        );
+        let find = |name: &str| sequences.iter().find(|sequence| sequence.id == id(name)).unwrap();
+        let entered = |name: &str, subject: Option<&str>, at: &str| {
+            let entry = Entry {
+                lead_id: id("l-1"),
+                subject: subject.map(id),
+                generation: 1,
+                at: at.parse().unwrap(),
+                anchor: "2026-11-25T01:00:00Z".parse().unwrap(),
+                values: BTreeMap::new(),
+            };
+            find(name).enrol(entry, at.parse().unwrap(), Asia__Tokyo)
+        };
+        let cancelled = Fact::ConsultationCancelled { consultation_id: id("c-1"), version: 3 };
+        let (early, late) = ("2026-11-21T00:00:00Z", "2026-11-23T00:00:00Z");
+        for (what, name, subject, at, fact, expected) in [
+            ("its exit", "nurture", None, early, paid(), true),
+            ("an exit before she entered", "nurture", None, late, paid(), false),
+            ("an exit about something else", "follow-up", Some("c-1"), early, paid(), true),
+            ("its own consultation", "consultation", Some("c-1"), early, cancelled.clone(), true),
+            ("another consultation", "consultation", Some("c-2"), early, cancelled.clone(), false),
+            ("no exit of its", "onboarding", Some("u-1"), early, cancelled, false),
+            ("silence", "nurture", None, early, Fact::Unsubscribed {}, true),
+            ("silence before a new yes", "nurture", None, late, Fact::Unsubscribed {}, false),
+            ("silence is no matter for what she asked for", "onboarding", None, early, Fact::Unsubscribed {}, false),
+        ] {
+            let enrolment = entered(name, subject, at);
+            assert_eq!(stops(&happening(fact.clone()), find(name), &enrolment), expected, "{what}");
+            let gone = enrolment.stop("before").unwrap();
+            assert!(!stops(&happening(fact), find(name), &gone), "{what}, but she has left");
+        }
+    }
+
+    #[test]
+    fn reminders_count_from_the_appointment_and_the_rest_from_the_fact() {
+        let sequences = funnel();
+        let anchor = |fact: Fact| match starts(&happening(fact), &sequences).remove(0) {
+            Effect::Enrol { entry, .. } | Effect::Watch { entry, .. } => time_of(entry.anchor),
+        };
+        assert_eq!(anchor(booked()), "2026-11-25T01:00:00.000Z");
+        assert_eq!(anchor(opted_in("guide")), "2026-11-22T01:00:00.000Z");
+    }
+
+    fn time_of(at: DateTime<Utc>) -> String {
+        crate::time::iso(at)
     }
 }

@@ -1,119 +1,256 @@
 //! Sequences, and a person's place in one.
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Timelike, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveTime, TimeDelta, Timelike, Utc, Weekday};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
+    condition::{Known, Test},
     engagement::MailClass,
     event::{FactKind, Topic},
     id::Id,
-    limits::STEP_GRACE_SECONDS,
+    lead::Stage,
+    limits::{DECISIONS, STEP_GRACE_SECONDS},
+    sending::{Window, next_open},
     time,
+    trigger::Trigger,
 };
 
-/// A row of mails that a fact sets going.
+/// Stands for a step while a person is only being watched: whether she falls silent, or her score
+/// falls. No step may be called so.
+pub const WATCH: &str = "watch";
+/// The name of no step, but of what comes after the last one.
+pub const END: &str = "end";
+
+/// A way through steps that something sets going.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sequence {
     pub id: Id,
     pub name: String,
     pub class: MailClass,
-    /// Facts that enrol a person.
-    pub entry: Vec<FactKind>,
-    /// Facts that take a person out.
-    pub exit: Vec<FactKind>,
+    /// What enrols a person.
+    pub entry: Vec<Trigger>,
+    /// Only people for whom this holds at the moment of entry.
+    pub test: Option<Test>,
+    /// What takes a person out.
+    pub exit: Vec<Trigger>,
     /// Whether a later entry starts it afresh, or a person goes through it once.
     pub again: bool,
-    /// In the order they come due.
+    /// While a person is in it, sequences of lower priority hold their marketing mail.
+    pub priority: i64,
+    pub inside: Inside,
+    pub program: Program,
+}
+
+/// What becomes of people inside when the sequence is edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inside {
+    /// They finish the version that they entered.
+    Finish,
+    /// They go on in the new one, from the step where they stand, if it still is there.
+    Move,
+}
+
+/// What a person goes through: the part of a sequence that is kept for her when it is edited.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// A hash of all the rest.
+    pub version: String,
+    pub anchor: Anchor,
+    /// All of them hold for every mail of the sequence.
+    pub windows: Vec<Window>,
+    /// Jumps lead forward only, so nobody goes round in circles.
     pub steps: Vec<Step>,
 }
 
-/// One mail of a sequence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The moment that signed times count from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Anchor {
+    Entry,
+    /// The start of the consultation that the sequence is about.
+    Consultation,
+    /// The end of the plan that was bought.
+    Renewal,
+    /// A date of the funnel.
+    At(DateTime<Utc>),
+}
+
+/// One step of a sequence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Stable: it is part of the ledger's key.
     pub id: Id,
-    /// The mail to send.
-    pub send: Id,
     pub when: When,
-    /// Whether the mail carries the appointment as a calendar file.
-    pub calendar: bool,
+    pub act: Act,
+    /// The step after it; none is the end. A branch, a wait and a split have targets of their own.
+    pub next: Option<Id>,
 }
 
-/// When a step is due, counted from the sequence's anchor: the moment of entry, or the start of
-/// the consultation that it is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Sends a mail; `calendar` attaches the appointment.
+    Send { mail: Id, calendar: bool },
+    /// Waits until the test holds, at most `within` (a time after the step before).
+    WaitFor { test: Test, within: When, then: Option<Id>, otherwise: Option<Id> },
+    Branch { test: Test, then: Option<Id>, otherwise: Option<Id> },
+    /// To one of the steps, by weight.
+    Split { targets: Vec<(Id, u32)> },
+    Tag { tag: String },
+    Untag { tag: String },
+    Attribute { values: BTreeMap<String, String> },
+    Stage { stage: Stage },
+    /// A task for somebody of the team.
+    Task { title: String, assignee: Id, due: When },
+    /// A mail to somebody of the team.
+    Notice { text: String, to: Id },
+    Webhook { url: String },
+}
+
+/// When a step is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum When {
-    /// As soon as the person is enrolled.
+    /// At once.
     Now,
-    /// A number of minutes after the anchor, or before it when negative.
-    Offset { minutes: i64 },
-    /// At a clock time, a number of calendar days after the anchor's day, or before it when negative.
-    Clock { days: i64, time: NaiveTime },
+    /// So many minutes after the step before.
+    After { minutes: i64 },
+    /// At a clock time, so many calendar days after the step before.
+    AfterClock { days: i64, time: NaiveTime },
+    /// The next time the clock shows it.
+    NextClock { time: NaiveTime },
+    /// The next such weekday, at that time.
+    NextWeekday { weekday: Weekday, time: NaiveTime },
+    /// So many minutes after the anchor, or before it when negative.
+    Anchor { minutes: i64 },
+    /// At a clock time, so many calendar days after the anchor's day, or before it when negative.
+    AnchorClock { days: i64, time: NaiveTime },
 }
 
 /// Why a text names no time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "write `now`, an offset such as `+2h`, `-2h` or `+30m`, or days and a clock time such as `+1d 07:00`"
+    "write `now`, `2h` or `3d` (after the step before), `1d 07:00`, `07:00`, `tuesday 10:00`, or with a sign from the anchor: `+3d`, `-2h`, `+1d 07:00`"
 )]
 pub struct WhenError;
 
 impl When {
-    /// Reads `now`, `+2h`, `-30m`, `+3d`, `+1d 07:00`, `-1d 18:00`.
+    /// Reads `now`, `30m`, `3d`, `1d 07:00`, `07:00`, `tuesday 10:00`, `+2h`, `-1d 18:00`.
     ///
     /// # Errors
     /// [`WhenError`] with the forms that are understood.
     pub fn parse(text: &str) -> Result<Self, WhenError> {
+        let clock = |text: &str| {
+            // chrono takes `7:00` too; one way to write a time is enough.
+            (text.len() == 5).then(|| NaiveTime::parse_from_str(text, "%H:%M").ok()).flatten().ok_or(WhenError)
+        };
         if text == "now" {
             return Ok(Self::Now);
         }
-        let (offset, clock) = match text.split_once(' ') {
-            Some((offset, clock)) => (offset, Some(clock)),
+        let (first, time) = match text.split_once(' ') {
+            Some((first, time)) => (first, Some(clock(time)?)),
             None => (text, None),
         };
-        let sign = match offset.chars().next() {
-            Some('+') => 1,
-            Some('-') => -1,
-            _ => return Err(WhenError),
+        if let (Some(weekday), Some(time)) = (weekday(first), time) {
+            return Ok(Self::NextWeekday { weekday, time });
+        }
+        if time.is_none() && first.contains(':') {
+            return Ok(Self::NextClock { time: clock(first)? });
+        }
+        let (sign, amount) = match (first.strip_prefix('+'), first.strip_prefix('-')) {
+            (Some(amount), _) => (Some(1), amount),
+            (_, Some(amount)) => (Some(-1), amount),
+            _ => (None, first),
         };
-        let unit = offset.chars().last().ok_or(WhenError)?;
-        let digits = offset.get(1..offset.len() - unit.len_utf8()).ok_or(WhenError)?;
+        let unit = amount.chars().last().ok_or(WhenError)?;
+        let digits = amount.get(..amount.len() - unit.len_utf8()).ok_or(WhenError)?;
         if digits.is_empty() || digits.len() > 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(WhenError);
         }
         let number: i64 = digits.parse().map_err(|_| WhenError)?;
-        match (unit, clock) {
-            ('d', Some(clock)) => {
-                let time = NaiveTime::parse_from_str(clock, "%H:%M").map_err(|_| WhenError)?;
-                Ok(Self::Clock { days: sign * number, time })
-            }
-            ('d', None) => Ok(Self::Offset { minutes: sign * number * 24 * 60 }),
-            ('h', None) => Ok(Self::Offset { minutes: sign * number * 60 }),
-            ('m', None) => Ok(Self::Offset { minutes: sign * number }),
+        let minutes = match unit {
+            'd' => number * 24 * 60,
+            'h' => number * 60,
+            'm' => number,
+            _ => return Err(WhenError),
+        };
+        match (sign, time) {
+            (Some(sign), None) => Ok(Self::Anchor { minutes: sign * minutes }),
+            (None, None) => Ok(Self::After { minutes }),
+            (Some(sign), Some(time)) if unit == 'd' => Ok(Self::AnchorClock { days: sign * number, time }),
+            (None, Some(time)) if unit == 'd' && number > 0 => Ok(Self::AfterClock { days: number, time }),
             _ => Err(WhenError),
         }
     }
 
-    /// The instant at which the step is due.
-    pub fn due(self, anchor: DateTime<Utc>, enrolled_at: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+    /// The instant that is meant, `from` being the moment at which the step before was settled.
+    pub fn due(self, anchor: DateTime<Utc>, from: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+        let clock = |day: DateTime<Utc>, days: i64, time: NaiveTime| {
+            time::instant(time::plus_days(time::day(day, zone), days), time, zone)
+        };
         match self {
-            Self::Now => enrolled_at,
-            Self::Offset { minutes } => anchor + TimeDelta::minutes(minutes),
-            Self::Clock { days, time } => {
-                time::instant(time::plus_days(time::day(anchor, zone), days), time, zone)
+            Self::Now => from,
+            Self::After { minutes } => from + TimeDelta::minutes(minutes),
+            Self::AfterClock { days, time } => clock(from, days, time),
+            Self::NextClock { time } => {
+                (0..).map(|days| clock(from, days, time)).find(|at| *at >= from).unwrap_or(from)
             }
+            Self::NextWeekday { weekday, time } => (0..)
+                .map(|days| clock(from, days, time))
+                .find(|at| *at > from && chrono::Datelike::weekday(&at.with_timezone(&zone)) == weekday)
+                .unwrap_or(from),
+            Self::Anchor { minutes } => anchor + TimeDelta::minutes(minutes),
+            Self::AnchorClock { days, time } => clock(anchor, days, time),
         }
+    }
+
+    /// Whether it counts from the anchor.
+    pub fn is_anchored(self) -> bool {
+        matches!(self, Self::Anchor { .. } | Self::AnchorClock { .. })
     }
 
     /// Whether the step announces its anchor, so that it is pointless once that has begun.
     pub fn is_before_anchor(self) -> bool {
         match self {
-            Self::Now => false,
-            Self::Offset { minutes } => minutes < 0,
-            Self::Clock { days, .. } => days < 0,
+            Self::Anchor { minutes } => minutes < 0,
+            Self::AnchorClock { days, .. } => days < 0,
+            Self::Now
+            | Self::After { .. }
+            | Self::AfterClock { .. }
+            | Self::NextClock { .. }
+            | Self::NextWeekday { .. } => false,
         }
     }
+
+    /// The clock time in it.
+    pub fn clock(self) -> Option<NaiveTime> {
+        match self {
+            Self::AfterClock { time, .. }
+            | Self::NextClock { time }
+            | Self::NextWeekday { time, .. }
+            | Self::AnchorClock { time, .. } => Some(time),
+            Self::Now | Self::After { .. } | Self::Anchor { .. } => None,
+        }
+    }
+}
+
+/// A weekday by its English name in lower case.
+pub fn weekday(name: &str) -> Option<Weekday> {
+    Some(match name {
+        "monday" => Weekday::Mon,
+        "tuesday" => Weekday::Tue,
+        "wednesday" => Weekday::Wed,
+        "thursday" => Weekday::Thu,
+        "friday" => Weekday::Fri,
+        "saturday" => Weekday::Sat,
+        "sunday" => Weekday::Sun,
+        _ => return None,
+    })
 }
 
 /// One row of the Enrolments table: where a person is in a sequence, when she is due next, and why.
@@ -123,22 +260,31 @@ pub struct Enrolment {
     /// The sequence, and what it is about if a person can be in it for several things at once.
     pub enrolment_id: String,
     pub sequence: Id,
+    /// The version of the sequence's program that she is in.
+    #[serde(default)]
+    pub program: String,
     /// The consultation or customer that the sequence is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Id>,
-    /// Grows with every restart (a consultation's version, or the day of entry): work that an
+    /// Grows with every restart (a consultation's version, or the minute of entry): work that an
     /// earlier generation planned finds itself outdated.
     pub generation: u32,
     #[serde(with = "time::stored")]
     pub anchor: DateTime<Utc>,
     #[serde(with = "time::stored")]
     pub enrolled_at: DateTime<Utc>,
+    /// When the fact happened that set it going; facts before it are not about this time.
+    #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
+    pub entered_at: Option<DateTime<Utc>>,
     pub state: EnrolmentState,
-    /// The step that comes next; none when it is over.
+    /// The step that comes next, or [`WATCH`]; none when it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Id>,
     #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
     pub next_due: Option<DateTime<Utc>>,
+    /// Whether she is waiting for something at that step; `next_due` is when the wait is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// Partition of the index that the sweep reads: the UTC hour of the day in which the next step
     /// falls. Sequences keep their clock time from day to day, so moving on leaves the index key
     /// alone and costs one write unit for it instead of two.
@@ -147,6 +293,21 @@ pub struct Enrolment {
     /// Sort key of that index.
     pub enrolment_key: String,
     /// Why it stands where it stands.
+    pub why: String,
+    /// What was decided on the way, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+    /// What another system told with the fact that set it going.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
+}
+
+/// Which way a person went at a step, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    pub step: Id,
+    #[serde(with = "time::stored")]
+    pub at: DateTime<Utc>,
     pub why: String,
 }
 
@@ -165,18 +326,40 @@ pub struct Entry {
     pub lead_id: Id,
     pub subject: Option<Id>,
     pub generation: u32,
+    /// When the fact happened.
+    pub at: DateTime<Utc>,
     pub anchor: DateTime<Utc>,
+    pub values: BTreeMap<String, String>,
 }
 
 impl Sequence {
     /// What the sequence is about: a person goes through it once for each consultation, say.
     pub fn topic(&self) -> Option<Topic> {
-        self.entry.iter().find_map(|kind| kind.topic())
+        self.entry.iter().find_map(|trigger| trigger.kind()?.topic())
     }
 
     /// Whether it prepares a consultation: then it is void once that no longer stands.
     pub fn announces_consultation(&self) -> bool {
-        self.entry.contains(&FactKind::ConsultationBooked)
+        self.entry.contains(&Trigger::Fact(FactKind::ConsultationBooked))
+    }
+
+    /// Whether its mails ask to confirm an address (double opt-in).
+    pub fn asks_confirmation(&self) -> bool {
+        self.entry.contains(&Trigger::Fact(FactKind::OptInRequested))
+    }
+
+    /// Whether something that ends the sequence has happened to a person since she entered. The
+    /// relay stops people as it hears of facts; whoever is about to enrol or to write looks again.
+    pub fn is_over(&self, known: &Known<'_>, since: DateTime<Utc>) -> Option<&Trigger> {
+        // What is about one consultation of several is told apart by the relay only.
+        let own = self.topic();
+        let general = |trigger: &&Trigger| own.is_none() || trigger.kind().and_then(FactKind::topic) != own;
+        self.exit.iter().filter(general).find(|trigger| known.happened(trigger, Some(since)))
+    }
+
+    /// The trigger that is a matter of time, if it is one that sets the sequence going.
+    pub fn watched(&self) -> Option<&Trigger> {
+        self.entry.iter().find(|trigger| trigger.is_watched())
     }
 
     /// The id of a person's enrolment: the sequence, and the subject if there is one.
@@ -189,66 +372,185 @@ impl Sequence {
 
     /// Enrols a person at the first step whose time has not passed.
     pub fn enrol(&self, entry: Entry, now: DateTime<Utc>, zone: Tz) -> Enrolment {
+        let first = self.program.steps.first().map(|step| step.id.clone());
+        self.program.place(self.entered(entry, now), first, "enrolled", now, zone)
+    }
+
+    /// Keeps an eye on a person: at `due` somebody looks whether the trigger holds.
+    pub fn watch(&self, entry: Entry, due: DateTime<Utc>, now: DateTime<Utc>) -> Enrolment {
+        self.entered(entry, now).watched_until(due)
+    }
+
+    /// Starts the steps for somebody who was being watched.
+    pub fn begin(&self, watched: Enrolment, why: &str, now: DateTime<Utc>, zone: Tz) -> Enrolment {
+        let first = self.program.steps.first().map(|step| step.id.clone());
+        let enrolment =
+            Enrolment { anchor: now, enrolled_at: now, entered_at: Some(now), program: self.program.version.clone(), ..watched };
+        self.program.place(enrolment, first, why, now, zone)
+    }
+
+    fn entered(&self, entry: Entry, now: DateTime<Utc>) -> Enrolment {
         let enrolment_id = self.enrolment_id(entry.subject.as_ref());
-        let enrolment = Enrolment {
+        Enrolment {
             enrolment_key: format!("{}#{enrolment_id}", entry.lead_id),
             lead_id: entry.lead_id,
             enrolment_id,
             sequence: self.id.clone(),
+            program: self.program.version.clone(),
             subject: entry.subject,
             generation: entry.generation,
             anchor: entry.anchor,
             enrolled_at: now,
+            entered_at: Some(entry.at),
             state: EnrolmentState::Active,
             step: None,
             next_due: None,
+            waiting: false,
             due_hour: None,
             why: String::new(),
-        };
-        self.place(enrolment, 0, "enrolled", zone)
-    }
-
-    /// Moves a person on from a step that is settled.
-    pub fn advance(&self, enrolment: Enrolment, settled: &Id, zone: Tz) -> Enrolment {
-        let next =
-            self.steps.iter().position(|step| step.id == *settled).map_or(self.steps.len(), |at| at + 1);
-        self.place(enrolment, next, &format!("{settled} settled"), zone)
-    }
-
-    fn place(&self, enrolment: Enrolment, from: usize, why: &str, zone: Tz) -> Enrolment {
-        let due = |step: &Step| step.when.due(enrolment.anchor, enrolment.enrolled_at, zone);
-        let oldest = enrolment.enrolled_at - TimeDelta::seconds(STEP_GRACE_SECONDS);
-        let rest = self.steps.get(from..).unwrap_or_default();
-        let skipped: Vec<&str> =
-            rest.iter().take_while(|step| due(step) < oldest).map(|step| step.id.as_str()).collect();
-        let why = match skipped.as_slice() {
-            [] => why.to_owned(),
-            passed => format!("{why}; the time of {} had passed when enrolled", passed.join(", ")),
-        };
-        match rest.get(skipped.len()) {
-            Some(step) => {
-                let due = due(step);
-                Enrolment {
-                    step: Some(step.id.clone()),
-                    next_due: Some(due),
-                    due_hour: Some(format!("{:02}", due.hour())),
-                    why,
-                    ..enrolment
-                }
-            }
-            None => Enrolment {
-                state: EnrolmentState::Finished,
-                step: None,
-                next_due: None,
-                due_hour: None,
-                why,
-                ..enrolment
-            },
+            decisions: vec![],
+            values: entry.values,
         }
     }
 }
 
+impl Program {
+    /// A step by its id.
+    pub fn step(&self, id: &Id) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == *id)
+    }
+
+    /// Moves a person on to a step (none is the end).
+    pub fn advance(
+        &self,
+        enrolment: Enrolment,
+        to: Option<Id>,
+        why: &str,
+        now: DateTime<Utc>,
+        zone: Tz,
+    ) -> Enrolment {
+        self.place(enrolment, to, why, now, zone)
+    }
+
+    fn place(
+        &self,
+        enrolment: Enrolment,
+        mut to: Option<Id>,
+        why: &str,
+        now: DateTime<Utc>,
+        zone: Tz,
+    ) -> Enrolment {
+        let oldest = enrolment.enrolled_at - TimeDelta::seconds(STEP_GRACE_SECONDS);
+        let mut passed = vec![];
+        let step = loop {
+            let Some(step) = to.as_ref().and_then(|id| self.step(id)) else { break None };
+            if !step.when.is_anchored() || step.when.due(enrolment.anchor, now, zone) >= oldest {
+                break Some(step);
+            }
+            passed.push(step.id.as_str());
+            to.clone_from(&step.next);
+        };
+        let why = match passed.as_slice() {
+            [] => why.to_owned(),
+            passed => format!("{why}; the time of {} had passed when enrolled", passed.join(", ")),
+        };
+        let Some(step) = step else {
+            return Enrolment {
+                state: EnrolmentState::Finished,
+                step: None,
+                next_due: None,
+                due_hour: None,
+                waiting: false,
+                why,
+                ..enrolment
+            };
+        };
+        let wanted = step.when.due(enrolment.anchor, now, zone);
+        let enrolment = Enrolment { step: Some(step.id.clone()), waiting: false, why, ..enrolment }.due_at(wanted);
+        // A mail comes due when it may go out, so that nobody has to be asked twice.
+        match step.act {
+            Act::Send { .. } => match next_open(&self.windows, wanted.max(now), zone) {
+                Some(opens) if opens > wanted.max(now) => self.shift(enrolment, opens, zone),
+                _ => enrolment,
+            },
+            _ => enrolment,
+        }
+    }
+
+    /// Puts a step off. What follows it in the sequence waits with it, in days.
+    pub fn postpone(&self, enrolment: Enrolment, until: DateTime<Utc>, why: &str, zone: Tz) -> Enrolment {
+        self.shift(Enrolment { why: why.to_owned(), ..enrolment }, until, zone)
+    }
+
+    fn shift(&self, enrolment: Enrolment, until: DateTime<Utc>, zone: Tz) -> Enrolment {
+        let from = enrolment.next_due.unwrap_or(until);
+        let days = (time::day(until, zone) - time::day(from, zone)).num_days().max(0);
+        let anchor = match self.anchor {
+            Anchor::Entry => enrolment.anchor + TimeDelta::days(days),
+            Anchor::Consultation | Anchor::Renewal | Anchor::At(_) => enrolment.anchor,
+        };
+        Enrolment { anchor, ..enrolment }.due_at(until)
+    }
+
+    /// The step that a split leads this person to: always the same one.
+    pub fn split<'a>(
+        &self,
+        enrolment: &Enrolment,
+        step: &Step,
+        targets: &'a [(Id, u32)],
+    ) -> Option<&'a Id> {
+        let total: u64 = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut hash = Sha256::new();
+        for part in [enrolment.lead_id.as_str(), enrolment.sequence.as_str(), step.id.as_str()] {
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+        let draw = hash.finalize().iter().take(7).fold(0_u64, |draw, byte| (draw << 8) | u64::from(*byte));
+        let mut left = draw.checked_rem(total)?;
+        targets.iter().find_map(|(target, weight)| match left.checked_sub(u64::from(*weight)) {
+            Some(rest) => {
+                left = rest;
+                None
+            }
+            None => Some(target),
+        })
+    }
+}
+
 impl Enrolment {
+    fn due_at(self, due: DateTime<Utc>) -> Self {
+        Self { next_due: Some(due), due_hour: Some(format!("{:02}", due.hour())), ..self }
+    }
+
+    /// Goes on being watched until then.
+    pub fn watched_until(self, due: DateTime<Utc>) -> Self {
+        let why = "being watched".to_owned();
+        Self { step: Id::parse(WATCH).ok(), waiting: false, why, ..self }.due_at(due)
+    }
+
+    /// When the person entered: facts before that are not about this time.
+    pub fn since(&self) -> DateTime<Utc> {
+        self.entered_at.unwrap_or(self.enrolled_at)
+    }
+
+    /// Whether the person is only being watched: not in the sequence yet.
+    pub fn is_watching(&self) -> bool {
+        self.step.as_ref().is_some_and(|step| step.as_str() == WATCH)
+    }
+
+    /// Waits at the present step until then.
+    pub fn waiting_until(self, deadline: DateTime<Utc>, why: String) -> Self {
+        Self { waiting: true, why, ..self }.due_at(deadline)
+    }
+
+    /// Remembers which way was taken at a step, and why.
+    pub fn decided(mut self, step: &Id, why: String, now: DateTime<Utc>) -> Self {
+        self.decisions.push(Decision { step: step.clone(), at: now, why });
+        let surplus = self.decisions.len().saturating_sub(DECISIONS);
+        self.decisions.drain(..surplus);
+        self
+    }
+
     /// Takes a person out. `None` when she is not in any more.
     pub fn stop(self, why: &str) -> Option<Self> {
         (self.state == EnrolmentState::Active).then(|| Self {
@@ -256,6 +558,7 @@ impl Enrolment {
             step: None,
             next_due: None,
             due_hour: None,
+            waiting: false,
             why: why.to_owned(),
             ..self
         })
@@ -266,10 +569,18 @@ impl Enrolment {
         format!("{}_{}_{step}", self.enrolment_id, self.generation)
     }
 
-    /// The name of the one timer that a step may have; a repeat meets the timer already there.
+    /// What makes the effects of a step its own: the same whenever the step is taken again.
+    pub fn step_key(&self, step: &Id) -> String {
+        format!("{}.{}", self.lead_id, self.engagement_id(step))
+    }
+
+    /// The name of the one timer that a step may have at one time; a repeat meets the timer
+    /// already there.
     pub fn schedule_name(&self, step: &Id) -> String {
         let generation = self.generation.to_string();
-        Id::derived("s", &[self.lead_id.as_str(), &self.enrolment_id, &generation, step.as_str()]).to_string()
+        let due = self.next_due.map(time::iso).unwrap_or_default();
+        let parts = [self.lead_id.as_str(), &self.enrolment_id, &generation, step.as_str(), &due];
+        Id::derived("s", &parts).to_string()
     }
 }
 
@@ -287,27 +598,26 @@ pub struct DueStep {
 }
 
 /// What to do with a piece of due work, seen from the enrolment as it stands now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Turn<'a> {
     /// Take the step.
     Take(&'a Step),
     /// The step's time has passed in a way that makes it pointless: settle it unsent.
     Pass(&'a Step, &'static str),
+    /// Look whether the person who is watched has come to enter.
+    Watch,
     /// The timer came early (it was set for an earlier plan): come back then.
     Wait(DateTime<Utc>),
     /// The person is already further: only make sure that the next step has its timer.
     Behind,
-    /// Over, stopped, restarted or unknown: nothing to do.
+    /// Over, stopped or restarted: nothing to do.
     Outdated,
+    /// The step where she stands is not in her program.
+    Lost,
 }
 
 /// Looks at the enrolment again: a timer that fires late, twice or for nothing changes nothing.
-pub fn turn<'a>(
-    sequence: &'a Sequence,
-    enrolment: &Enrolment,
-    work: &DueStep,
-    now: DateTime<Utc>,
-) -> Turn<'a> {
+pub fn turn<'a>(program: &'a Program, enrolment: &Enrolment, work: &DueStep, now: DateTime<Utc>) -> Turn<'a> {
     if enrolment.state != EnrolmentState::Active || enrolment.generation != work.generation {
         return Turn::Outdated;
     }
@@ -315,186 +625,20 @@ pub fn turn<'a>(
     if *next != work.step {
         return Turn::Behind;
     }
-    let Some(step) = sequence.steps.iter().find(|step| step.id == *next) else { return Turn::Outdated };
-    match enrolment.next_due {
-        Some(due) if now + TimeDelta::seconds(STEP_GRACE_SECONDS) < due => Turn::Wait(due),
-        _ if step.when.is_before_anchor() && now >= enrolment.anchor => {
+    if let Some(due) = enrolment.next_due.filter(|due| now + TimeDelta::seconds(STEP_GRACE_SECONDS) < *due) {
+        return Turn::Wait(due);
+    }
+    if enrolment.is_watching() {
+        return Turn::Watch;
+    }
+    match program.step(next) {
+        None => Turn::Lost,
+        Some(step) if step.when.is_before_anchor() && now >= enrolment.anchor => {
             Turn::Pass(step, "what it announces has already begun")
         }
-        _ => Turn::Take(step),
+        Some(step) => Turn::Take(step),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use chrono_tz::Tz::Asia__Tokyo;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    fn id(text: &str) -> Id {
-        Id::parse(text).unwrap()
-    }
-
-    fn sequence(whens: &[&str]) -> Sequence {
-        let steps = whens.iter().enumerate().map(|(n, when)| Step {
-            id: id(&format!("step-{n}")),
-            send: id("mail"),
-            when: When::parse(when).unwrap(),
-            calendar: false,
-        });
-        Sequence {
-            id: id("nurture"),
-            name: "七日間".into(),
-            class: MailClass::Marketing,
-            entry: vec![FactKind::OptedIn],
-            exit: vec![],
-            again: false,
-            steps: steps.collect(),
-        }
-    }
-
-    fn enrolled(sequence: &Sequence, anchor: &str, now: &str) -> Enrolment {
-        sequence.enrol(
-            Entry { lead_id: id("l-1"), subject: None, generation: 1, anchor: at(anchor) },
-            at(now),
-            Asia__Tokyo,
-        )
-    }
-
-    #[test]
-    fn times_read_as_a_marketer_writes_them() {
-        let clock = |days, h, m| When::Clock { days, time: NaiveTime::from_hms_opt(h, m, 0).unwrap() };
-        for (text, expected) in [
-            ("now", Ok(When::Now)),
-            ("+2h", Ok(When::Offset { minutes: 120 })),
-            ("-30m", Ok(When::Offset { minutes: -30 })),
-            ("+3d", Ok(When::Offset { minutes: 4320 })),
-            ("+1d 07:00", Ok(clock(1, 7, 0))),
-            ("-1d 18:30", Ok(clock(-1, 18, 30))),
-            ("+0d 21:00", Ok(clock(0, 21, 0))),
-            ("1d", Err(WhenError)),
-            ("+d", Err(WhenError)),
-            ("+1d 25:00", Err(WhenError)),
-            ("+1d 07:00 ", Err(WhenError)),
-            ("+2h 07:00", Err(WhenError)),
-            ("+99999d", Err(WhenError)),
-            ("+1日", Err(WhenError)),
-            ("", Err(WhenError)),
-        ] {
-            assert_eq!(When::parse(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn days_are_the_persons_calendar_days_not_24_hours() {
-        // 23:30 in Tokyo on the 22nd: the next morning is seven and a half hours away.
-        let due = When::parse("+1d 07:00").unwrap().due(
-            at("2026-11-22T14:30:00Z"),
-            at("2026-11-22T14:30:00Z"),
-            Asia__Tokyo,
-        );
-        assert_eq!(due, at("2026-11-22T22:00:00Z"));
-    }
-
-    #[test]
-    fn a_person_walks_through_the_steps_in_order_and_is_finished() {
-        let sequence = sequence(&["now", "+1d 07:00", "+2d 07:00"]);
-        let mut enrolment = enrolled(&sequence, "2026-11-22T01:00:00Z", "2026-11-22T01:00:05Z");
-        let mut way = vec![];
-        while let (Some(step), Some(due)) = (enrolment.step.clone(), enrolment.next_due) {
-            way.push((step.to_string(), time::iso(due)));
-            enrolment = sequence.advance(enrolment, &step, Asia__Tokyo);
-        }
-        let expected = [
-            ("step-0", "2026-11-22T01:00:05.000Z"),
-            ("step-1", "2026-11-22T22:00:00.000Z"),
-            ("step-2", "2026-11-23T22:00:00.000Z"),
-        ];
-        assert_eq!(way, expected.map(|(step, due)| (step.to_owned(), due.to_owned())));
-        assert_eq!((enrolment.state, enrolment.due_hour), (EnrolmentState::Finished, None));
-    }
-
-    #[test]
-    fn a_step_that_keeps_its_clock_time_keeps_its_place_in_the_index() {
-        let sequence = sequence(&["+1d 07:00", "+2d 07:00"]);
-        let first = enrolled(&sequence, "2026-11-22T01:00:00Z", "2026-11-22T01:00:00Z");
-        let second = sequence.advance(first.clone(), &id("step-0"), Asia__Tokyo);
-        assert_eq!((first.due_hour, first.enrolment_key), (second.due_hour, second.enrolment_key));
-    }
-
-    #[test]
-    fn a_reminder_whose_time_had_passed_at_booking_is_skipped_and_says_so() {
-        let sequence = sequence(&["now", "-1d 18:00", "-2h"]);
-        // Booked at 09:00 for 15:00 the same day.
-        let booked = enrolled(&sequence, "2026-11-22T06:00:00Z", "2026-11-22T00:00:00Z");
-        assert_eq!(booked.step, Some(id("step-0")));
-        let next = sequence.advance(booked, &id("step-0"), Asia__Tokyo);
-        assert_eq!((next.step, next.next_due), (Some(id("step-2")), Some(at("2026-11-22T04:00:00Z"))));
-        assert_eq!(next.why, "step-0 settled; the time of step-1 had passed when enrolled");
-    }
-
-    #[test]
-    fn due_work_is_held_against_the_enrolment_as_it_is_now() {
-        let sequence = sequence(&["-1d 18:00", "-2h"]);
-        let enrolment = enrolled(&sequence, "2026-11-25T06:00:00Z", "2026-11-22T00:00:00Z");
-        let work = |generation, step: &str| DueStep {
-            lead_id: id("l-1"),
-            enrolment_id: "nurture".into(),
-            generation,
-            step: id(step),
-            hops: 0,
-        };
-        let due = at("2026-11-24T09:00:00Z");
-        let stopped = enrolment.clone().stop("consultation_cancelled").unwrap();
-        for (what, enrolment, work, now, expected) in [
-            ("on time", &enrolment, work(1, "step-0"), due, Turn::Take(&sequence.steps[0])),
-            (
-                "within the timer's precision",
-                &enrolment,
-                work(1, "step-0"),
-                due - TimeDelta::seconds(60),
-                Turn::Take(&sequence.steps[0]),
-            ),
-            ("early", &enrolment, work(1, "step-0"), due - TimeDelta::seconds(61), Turn::Wait(due)),
-            (
-                "a day late, still ahead of the appointment",
-                &enrolment,
-                work(1, "step-0"),
-                at("2026-11-25T05:59:59Z"),
-                Turn::Take(&sequence.steps[0]),
-            ),
-            (
-                "too late",
-                &enrolment,
-                work(1, "step-0"),
-                at("2026-11-25T06:00:00Z"),
-                Turn::Pass(&sequence.steps[0], "what it announces has already begun"),
-            ),
-            ("another step", &enrolment, work(1, "step-1"), due, Turn::Behind),
-            ("before a restart", &enrolment, work(0, "step-0"), due, Turn::Outdated),
-            ("after a stop", &stopped, work(1, "step-0"), due, Turn::Outdated),
-        ] {
-            assert_eq!(turn(&sequence, enrolment, &work, now), expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn names_fit_what_carries_them() {
-        let enrolment = Sequence { id: id(&"s".repeat(64)), ..sequence(&["now"]) }.enrol(
-            Entry {
-                lead_id: Id::derived("l", &["x"]),
-                subject: Some(Id::derived("c", &["y"])),
-                generation: u32::MAX,
-                anchor: at("2026-11-22T00:00:00Z"),
-            },
-            at("2026-11-22T00:00:00Z"),
-            Asia__Tokyo,
-        );
-        assert!(enrolment.schedule_name(&id("day-1")).len() <= 64);
-        let tag = enrolment.engagement_id(&id(&"t".repeat(64)));
-        assert!(tag.len() <= 256 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
-    }
-}
+mod tests;

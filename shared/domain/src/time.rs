@@ -84,6 +84,25 @@ pub mod stored_option {
     }
 }
 
+/// `#[serde(with = "domain::time::stored_list")]` for a list of instants.
+pub mod stored_list {
+    use chrono::{DateTime, Utc};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Stored(#[serde(with = "super::stored")] DateTime<Utc>);
+
+    /// Writes the stored forms.
+    pub fn serialize<S: Serializer>(times: &[DateTime<Utc>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(times.iter().map(|at| Stored(*at)))
+    }
+
+    /// Reads any RFC 3339 forms.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<DateTime<Utc>>, D::Error> {
+        Ok(Vec::<Stored>::deserialize(from)?.into_iter().map(|Stored(at)| at).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
