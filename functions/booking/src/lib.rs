@@ -142,8 +142,13 @@ impl Booking {
 
     /// Free slots, of at most [`SLOTS_PER_REQUEST`] that are offered.
     async fn free(&self, from: NaiveDate, until: NaiveDate) -> Result<Vec<Slot>, Failure> {
+        let offer = self
+            .funnel
+            .consultation
+            .as_ref()
+            .ok_or_else(|| Problem::new(Status::NotFound, "this business offers no consultations"))?;
         let mut offered =
-            self.funnel.consultation.availability.slots(from, until, self.cloud.now(), self.funnel.time_zone);
+            offer.availability.slots(from, until, self.cloud.now(), self.funnel.time_zone);
         offered.truncate(SLOTS_PER_REQUEST);
         let taken = self.tables.taken(&offered).await?;
         offered.retain(|slot| !taken.contains(slot));
@@ -273,12 +278,9 @@ impl Booking {
             let start =
                 DateTime::parse_from_rfc3339(start).map_err(|_| "must be a slot from GET /slots")?.to_utc();
             let host = Id::parse(host).map_err(|_| "must be a slot from GET /slots")?;
-            let offered = self.funnel.consultation.availability.slot_at(
-                start,
-                &host,
-                self.cloud.now(),
-                self.funnel.time_zone,
-            );
+            let offered = self.funnel.consultation.as_ref().and_then(|offer| {
+                offer.availability.slot_at(start, &host, self.cloud.now(), self.funnel.time_zone)
+            });
             offered.ok_or("is not offered (any more); choose another time")
         })
     }

@@ -160,8 +160,8 @@ fn names(funnel: &Funnel) -> Value {
         funnel.plans.iter().map(|plan| (plan.id.as_str(), plan.name.as_str())).collect();
     let magnets: BTreeMap<&str, &str> =
         funnel.lead_magnets.iter().map(|magnet| (magnet.id.as_str(), magnet.title.as_str())).collect();
-    let hosts: BTreeMap<&str, &str> =
-        funnel.consultation.host_names.iter().map(|(host, name)| (host.as_str(), name.as_str())).collect();
+    let hosts = funnel.consultation.iter().flat_map(|offer| &offer.host_names);
+    let hosts: BTreeMap<&str, &str> = hosts.map(|(host, name)| (host.as_str(), name.as_str())).collect();
     context! { sequences => value(sequences), plans => value(plans), magnets => value(magnets), hosts => value(hosts), currency => &funnel.currency }
 }
 

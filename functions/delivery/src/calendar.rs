@@ -1,7 +1,7 @@
 //! The calendar file of a consultation (RFC 5545, RFC 5546).
 
 use chrono::{DateTime, Utc};
-use content::Funnel;
+use content::{Funnel, funnel::ConsultationOffer};
 use domain::consultation::Consultation;
 use icalendar::{Calendar, Component, Event, EventLike, EventStatus, Property};
 
@@ -9,6 +9,7 @@ use icalendar::{Calendar, Component, Event, EventLike, EventStatus, Property};
 /// the earlier time instead of showing both.
 pub fn invitation(
     consultation: &Consultation,
+    offer: &ConsultationOffer,
     attendee: &str,
     funnel: &Funnel,
     now: DateTime<Utc>,
@@ -24,9 +25,9 @@ pub fn invitation(
         .uid(&format!("{}@{domain}", consultation.consultation_id))
         .timestamp(now)
         .sequence(consultation.version - 1)
-        .summary(&funnel.consultation.title)
-        .description(&funnel.consultation.meeting_note)
-        .location(&funnel.consultation.meeting_url)
+        .summary(&offer.title)
+        .description(&offer.meeting_note)
+        .location(&offer.meeting_url)
         .starts(consultation.scheduled_date)
         .ends(consultation.ends_at)
         .status(EventStatus::Confirmed)

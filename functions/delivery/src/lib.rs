@@ -1,35 +1,40 @@
-//! Delivery: one piece of due work, one mail at most, one step of one sequence.
+//! Delivery: one piece of due work, one mail at most, then on through the sequence until the next
+//! time to wait.
 //!
-//! In this order: look at the enrolment again, claim the send in the ledger (which checks consent
-//! in the same transaction), hand the mail to SES, settle the ledger, move the person on, set the
-//! next timer. Stopped anywhere, the message comes back and goes on from where the ledger stands.
+//! For a mail, in this order: look at the enrolment again, claim the send in the ledger (which
+//! checks in the same transaction that the person still is as she was when it was decided), hand
+//! the mail to SES, settle the ledger, move the person on, set the next timer. Stopped anywhere, the
+//! message comes back and goes on from where the ledger stands. The other steps can be repeated
+//! without harm.
 
+mod broadcast;
 mod calendar;
+mod notice;
+mod send;
+mod step;
 
 use std::sync::Arc;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use cloud::{
-    CallError, Cloud, StartError,
-    keys::Keys,
-    mailer::{Mailer, OutgoingMail, SendError, mailbox},
-    queues::DeadLetters,
-    tables::{Claimed, Note, Tables},
-    timers::Timers,
+    CallError, Cloud, StartError, keys::Keys, mailer::Mailer, queues::DeadLetters, queues::Queues,
+    tables::Tables, timers::Timers,
 };
-use content::{Funnel, MailConsultation, MailContext, MailPurchase, RenderedMail};
+use content::Funnel;
 use domain::{
-    consultation::{Consultation, ConsultationStatus},
-    customer::Customer,
-    engagement::{Claim, Engagement, EngagementState, MailClass, claim},
-    event::Topic,
-    lead::Lead,
-    limits::PERSONAL_LINK_DAYS,
-    sequence::{DueStep, Enrolment, Sequence, Step, Turn, turn},
+    broadcast::BroadcastTick,
+    condition::Needs,
+    id::Id,
+    limits::{SCORE_WATCH_DAYS, STEPS},
+    sequence::{DueStep, Enrolment, Program, Sequence, Step, Turn, turn},
+    trigger::Trigger,
 };
+use integrations::webhook::Webhooks;
 use lambda_runtime::Error;
-use web::link::{Links, Purpose};
+use serde::Deserialize;
+use web::link::Links;
 
 /// The function's clients, made once.
 #[derive(Debug)]
@@ -37,9 +42,11 @@ pub struct Delivery {
     cloud: Cloud,
     tables: Tables,
     timers: Timers,
+    queues: Queues,
     mailer: Mailer,
     dead_letters: DeadLetters,
     links: Links,
+    webhooks: Webhooks,
     funnel: Arc<Funnel>,
     public_url: String,
 }
@@ -53,11 +60,38 @@ enum Later {
     Call(#[from] CallError),
 }
 
-/// All that a mail can speak of.
-struct Addressee {
-    lead: Lead,
-    consultation: Option<Consultation>,
-    customer: Option<Customer>,
+/// What the queues hold.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Work {
+    Step(DueStep),
+    Broadcast(BroadcastTick),
+}
+
+/// A person at a step of a sequence.
+struct Place<'a> {
+    sequence: &'a Sequence,
+    program: &'a Program,
+    enrolment: Enrolment,
+    step: &'a Step,
+    /// How often this message has been tried.
+    tries: u32,
+}
+
+/// What becomes of a person at a step.
+enum Outcome {
+    /// She goes on to that step (none is the end).
+    On { to: Option<Id>, why: String },
+    /// The same, and the way that was taken is worth remembering.
+    Decided { to: Option<Id>, why: String },
+    /// The step is put off.
+    PutOff { until: DateTime<Utc>, why: String },
+    /// The same, for a reason that somebody should see.
+    Held { until: DateTime<Utc>, why: String },
+    /// She waits there for something to happen.
+    Waits { until: DateTime<Utc>, why: String },
+    /// She leaves the sequence.
+    Out(String),
 }
 
 impl Delivery {
@@ -66,12 +100,15 @@ impl Delivery {
     /// # Errors
     /// [`StartError`] if the environment or the keys are not as the template makes them.
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
+        let links = Links::new(Keys::load(&cloud).await?.link_keys());
         Ok(Self {
             tables: Tables::new(&cloud),
             timers: Timers::new(&cloud)?,
+            queues: Queues::new(&cloud)?,
             mailer: Mailer::new(&cloud)?,
             dead_letters: DeadLetters::new(&cloud, "delivery")?,
-            links: Links::new(Keys::load(&cloud).await?.link_keys()),
+            webhooks: Webhooks::new(cloud.http.clone(), links.webhook_secret()),
+            links,
             public_url: cloud.public_url()?,
             funnel,
             cloud,
@@ -97,330 +134,155 @@ impl Delivery {
     }
 
     async fn message(&self, message: SqsMessage) -> Result<(), Later> {
+        let tries = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
         let body = message.body.unwrap_or_default();
-        match serde_json::from_str::<DueStep>(&body) {
-            Ok(work) => self.work(&work).await,
-            Err(error) => {
+        match serde_json::from_str(&body) {
+            Ok(Work::Step(work)) => self.work(work, tries.unwrap_or(1)).await,
+            Ok(Work::Broadcast(tick)) => self.tick(&tick).await,
+            Err(_) => {
                 let event = serde_json::from_str(&body).unwrap_or(serde_json::Value::String(body));
-                Ok(self.dead_letters.put(&format!("the message is no due step: {error}"), event).await?)
+                let reason = "the message is neither a due step nor a broadcast's tick";
+                Ok(self.dead_letters.put(reason, event).await?)
             }
         }
     }
 
-    async fn work(&self, work: &DueStep) -> Result<(), Later> {
+    /// Takes the step that is due, and those after it that are due at once.
+    async fn work(&self, mut work: DueStep, tries: u32) -> Result<(), Later> {
+        // Steps lead forward only, so this many are all there can be.
+        for _ in 0..STEPS {
+            match self.turn(&work, tries).await? {
+                Some(next) => work = next,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn turn(&self, work: &DueStep, tries: u32) -> Result<Option<DueStep>, Later> {
         let Some(enrolment) = self.tables.enrolment(&work.lead_id, &work.enrolment_id).await? else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(sequence) = self.funnel.sequence(&enrolment.sequence) else {
-            return self.stop(enrolment, "the funnel has no such sequence any more").await;
+            return self.leave(enrolment, "the funnel has no such sequence any more").await;
         };
+        let program = self.tables.program_for(&enrolment, sequence).await?;
         let now = self.cloud.now();
-        match turn(sequence, &enrolment, work, now) {
-            Turn::Outdated => Ok(()),
+        let (step, outcome) = match turn(&program, &enrolment, work, now) {
+            Turn::Outdated => return Ok(None),
+            Turn::Lost => return self.leave(enrolment, "the sequence has no such step any more").await,
+            Turn::Watch => return self.look(sequence, enrolment, work.hops).await,
             Turn::Behind | Turn::Wait(_) => {
-                Ok(self.timers.set(&enrolment, sequence.class, work.hops + 1, now).await?)
+                self.timers.set(&enrolment, sequence.class, work.hops + 1, now).await?;
+                return Ok(None);
             }
-            Turn::Pass(step, reason) => self.pass(sequence, enrolment, step, reason, work.hops).await,
-            Turn::Take(step) => self.take(sequence, enrolment, step, work.hops).await,
+            Turn::Pass(step, reason) => {
+                self.skip(sequence, &enrolment, step, reason).await?;
+                (step, Outcome::On { to: step.next.clone(), why: format!("{} settled: {reason}", step.id) })
+            }
+            Turn::Take(step) => {
+                let place =
+                    Place { sequence, program: &program, enrolment: enrolment.clone(), step, tries };
+                (step, self.take(&place).await?)
+            }
+        };
+        self.settle(sequence, &program, enrolment, step, outcome, work.hops).await
+    }
+
+    /// Moves the person, and says what is due at once after that.
+    async fn settle(
+        &self,
+        sequence: &Sequence,
+        program: &Program,
+        enrolment: Enrolment,
+        step: &Step,
+        outcome: Outcome,
+        hops: u32,
+    ) -> Result<Option<DueStep>, Later> {
+        let (now, before) = (self.cloud.now(), enrolment.clone());
+        let zone = self.zone(&enrolment.lead_id).await?;
+        let decided = |enrolment: Enrolment, why: &str| enrolment.decided(&step.id, why.to_owned(), now);
+        let after = match outcome {
+            Outcome::Out(why) => return self.leave(enrolment, &why).await,
+            Outcome::On { to, why } => program.advance(enrolment, to, &why, now, zone),
+            Outcome::Decided { to, why } => program.advance(decided(enrolment, &why), to, &why, now, zone),
+            Outcome::PutOff { until, why } => program.postpone(enrolment, until, &why, zone),
+            Outcome::Held { until, why } => program.postpone(decided(enrolment, &why), until, &why, zone),
+            Outcome::Waits { until, why } => enrolment.waiting_until(until, why),
+        };
+        if !self.tables.move_enrolment(&before, &after).await? {
+            // Stopped, restarted or woken while we looked: whoever did that set the next timer.
+            return Ok(None);
+        }
+        match (after.step.as_ref(), after.next_due) {
+            (Some(step), Some(due)) if due <= now => Ok(Some(DueStep {
+                lead_id: after.lead_id.clone(),
+                enrolment_id: after.enrolment_id.clone(),
+                generation: after.generation,
+                step: step.clone(),
+                hops,
+            })),
+            _ => {
+                self.timers.set(&after, sequence.class, hops, now).await?;
+                Ok(None)
+            }
         }
     }
 
-    async fn take(
+    /// Looks whether somebody who is being watched has come to enter.
+    async fn look(
         &self,
         sequence: &Sequence,
         enrolment: Enrolment,
-        step: &Step,
         hops: u32,
-    ) -> Result<(), Later> {
-        let Some(addressee) = self.addressee(sequence, &enrolment).await? else {
-            return self.stop(enrolment, "the person is not known any more").await;
+    ) -> Result<Option<DueStep>, Later> {
+        let now = self.cloud.now();
+        let needs = sequence.test.as_ref().map_or(Needs::default(), |test| test.condition.needs());
+        let needs = needs.and(self.funnel.scoring.needs());
+        let Some(person) = self.tables.person(&enrolment.lead_id, needs).await? else {
+            return self.leave(enrolment, "the person is not known any more").await;
         };
-        if let Some(reason) = addressee.refuses(sequence, &enrolment) {
-            return self.pass(sequence, enrolment, step, &reason, hops).await;
-        }
-        let engagement_id = enrolment.engagement_id(&step.id);
-        let row = self.tables.engagement(&enrolment.lead_id, &engagement_id).await?;
-        match claim(row.as_ref(), sequence.class, self.cloud.now()) {
-            Claim::InFlight => {
-                return Err(Later::Because(
-                    "another copy of the step is being sent at this moment".to_owned(),
-                ));
+        let known = person.known(&self.funnel.scoring, None, now);
+        let again = match sequence.watched() {
+            Some(Trigger::Inactive { days }) => {
+                let until = known.last_activity() + TimeDelta::days(*days);
+                (until > now).then_some(until)
             }
-            Claim::Settled => {}
-            Claim::GiveUp => {
-                self.unknown(&enrolment, step, "its sender stopped before it heard from SES").await?
+            Some(Trigger::ScoreFallsTo(threshold)) => {
+                let total = self.funnel.scoring.score(&known).total;
+                let falls = self.funnel.scoring.falls_to(*threshold, &known);
+                let later = falls.unwrap_or(now + TimeDelta::days(SCORE_WATCH_DAYS));
+                (total > *threshold).then_some(later)
             }
-            Claim::Send { attempt } => self.send(sequence, &enrolment, step, addressee, attempt).await?,
-        }
-        self.advance(sequence, enrolment, step, hops).await
-    }
-
-    async fn send(
-        &self,
-        sequence: &Sequence,
-        enrolment: &Enrolment,
-        step: &Step,
-        addressee: Addressee,
-        attempt: u8,
-    ) -> Result<(), Later> {
-        let mail = match self.render(sequence, step, &addressee) {
-            Ok(mail) => mail,
-            Err(reason) => {
-                tracing::error!(lead_id = %enrolment.lead_id, reason, "a mail could not be made for a lead");
-                return self.skip(sequence, enrolment, step, &reason).await;
+            _ => return self.leave(enrolment, "nothing has to be watched any more").await,
+        };
+        let fits = sequence.test.as_ref().is_none_or(|test| test.condition.holds(&known));
+        let zone = person.lead.time_zone.unwrap_or(self.funnel.time_zone);
+        let after = match again {
+            Some(until) => enrolment.clone().watched_until(until),
+            // Not for her now; but she may become one whom it fits.
+            None if !fits => enrolment.clone().watched_until(now + TimeDelta::days(SCORE_WATCH_DAYS)),
+            None => {
+                self.tables.keep_program(&sequence.id, &sequence.program).await?;
+                tracing::info!(lead_id = %enrolment.lead_id, enrolment_id = enrolment.enrolment_id, "a lead was enrolled");
+                sequence.begin(enrolment.clone(), "enrolled", now, zone)
             }
         };
-        let row = Engagement { attempt, ..self.row(sequence, enrolment, step) };
-        let outgoing = self.outgoing(sequence, step, &addressee, mail, &row);
-        match self.tables.claim(&row).await? {
-            Claimed::Yes => {}
-            Claimed::NotAllowed => {
-                return self.skip(sequence, enrolment, step, "the person may not be written to").await;
-            }
-            Claimed::Taken => return Err(Later::Because("another copy of the step claimed it".to_owned())),
+        if self.tables.move_enrolment(&enrolment, &after).await? {
+            self.timers.set(&after, sequence.class, hops, now).await?;
         }
-        match self.mailer.send(outgoing).await {
-            Ok(message_id) => {
-                let sent = Note::default()
-                    .text("state", "sent")
-                    .text_once("message_id", &message_id)
-                    .at_once("sent_date", self.cloud.now());
-                self.tables
-                    .note(&row.lead_id, &row.engagement_id, &sent.only_in(&["claimed", "unknown"]))
-                    .await?;
-                Ok(())
-            }
-            Err(SendError::Refused(reason)) => {
-                tracing::error!(lead_id = %row.lead_id, reason, "SES refused a mail");
-                let skipped = Note::default().text("state", "skipped").text("reason", &reason);
-                self.tables.note(&row.lead_id, &row.engagement_id, &skipped.only_in(&["claimed"])).await?;
-                Ok(())
-            }
-            Err(SendError::NotNow(reason)) => {
-                self.tables.release(&row).await?;
-                Err(Later::Because(reason))
-            }
-            Err(SendError::Unknown(reason)) => {
-                self.unknown(enrolment, step, &reason).await?;
-                match (sequence.class, attempt) {
-                    (MailClass::Transactional, 1) => Err(Later::Because(reason)),
-                    _ => Ok(()),
-                }
-            }
-        }
+        Ok(None)
     }
 
-    fn row(&self, sequence: &Sequence, enrolment: &Enrolment, step: &Step) -> Engagement {
-        Engagement {
-            lead_id: enrolment.lead_id.clone(),
-            engagement_id: enrolment.engagement_id(&step.id),
-            email_campaign_id: format!("{}/{}", sequence.id, step.id),
-            class: sequence.class,
-            state: EngagementState::Claimed,
-            attempt: 1,
-            claimed_at: self.cloud.now(),
-            sent_date: None,
-            message_id: None,
-            reason: None,
-            delivered_at: None,
-            opened: false,
-            opened_at: None,
-            machine_opened: false,
-            clicked: false,
-            clicked_at: None,
-            click_url: None,
-        }
-    }
-
-    async fn unknown(&self, enrolment: &Enrolment, step: &Step, reason: &str) -> Result<(), Later> {
-        let note = Note::default().text("state", "unknown").text("reason", reason).only_in(&["claimed"]);
-        self.tables.note(&enrolment.lead_id, &enrolment.engagement_id(&step.id), &note).await?;
-        Ok(())
-    }
-
-    /// Writes down that a step's mail was not sent, and moves on.
-    async fn pass(
-        &self,
-        sequence: &Sequence,
-        enrolment: Enrolment,
-        step: &Step,
-        reason: &str,
-        hops: u32,
-    ) -> Result<(), Later> {
-        self.skip(sequence, &enrolment, step, reason).await?;
-        self.advance(sequence, enrolment, step, hops).await
-    }
-
-    async fn skip(
-        &self,
-        sequence: &Sequence,
-        enrolment: &Enrolment,
-        step: &Step,
-        reason: &str,
-    ) -> Result<(), Later> {
-        let row = Engagement {
-            state: EngagementState::Skipped,
-            reason: Some(reason.to_owned()),
-            ..self.row(sequence, enrolment, step)
-        };
-        self.tables.skip_send(&row).await?;
-        Ok(())
-    }
-
-    async fn advance(
-        &self,
-        sequence: &Sequence,
-        enrolment: Enrolment,
-        step: &Step,
-        hops: u32,
-    ) -> Result<(), Later> {
-        let zone = match self.tables.lead(&enrolment.lead_id).await? {
-            Some(lead) => lead.time_zone.unwrap_or(self.funnel.time_zone),
-            None => self.funnel.time_zone,
-        };
-        let next = sequence.advance(enrolment.clone(), &step.id, zone);
-        if self.tables.move_enrolment(&enrolment, &next).await? {
-            self.timers.set(&next, sequence.class, hops, self.cloud.now()).await?;
-        }
-        Ok(())
-    }
-
-    async fn stop(&self, enrolment: Enrolment, why: &str) -> Result<(), Later> {
+    async fn leave(&self, enrolment: Enrolment, why: &str) -> Result<Option<DueStep>, Later> {
         if let Some(stopped) = enrolment.clone().stop(why) {
             self.tables.move_enrolment(&enrolment, &stopped).await?;
         }
-        Ok(())
+        Ok(None)
     }
 
-    async fn addressee(
-        &self,
-        sequence: &Sequence,
-        enrolment: &Enrolment,
-    ) -> Result<Option<Addressee>, Later> {
-        let Some(lead) = self.tables.lead(&enrolment.lead_id).await? else { return Ok(None) };
-        let (mut consultation, mut customer) = (None, None);
-        match (sequence.topic(), enrolment.subject.as_ref()) {
-            (Some(Topic::Consultation), Some(subject)) => {
-                consultation = self.tables.consultation(subject).await?
-            }
-            (Some(Topic::Customer), Some(subject)) => customer = self.tables.customer(subject).await?,
-            _ => {}
-        }
-        Ok(Some(Addressee { lead, consultation, customer }))
+    async fn zone(&self, lead_id: &Id) -> Result<Tz, Later> {
+        let lead = self.tables.lead(lead_id).await?;
+        Ok(lead.and_then(|lead| lead.time_zone).unwrap_or(self.funnel.time_zone))
     }
-
-    fn render(
-        &self,
-        sequence: &Sequence,
-        step: &Step,
-        addressee: &Addressee,
-    ) -> Result<RenderedMail, String> {
-        let mail =
-            self.funnel.mail(&step.send).ok_or_else(|| format!("the funnel has no mail {}", step.send))?;
-        let Addressee { lead, consultation, customer } = addressee;
-        let context = MailContext {
-            name: lead.name.as_ref().map(|name| name.as_str().to_owned()),
-            time_zone: lead.time_zone.unwrap_or(self.funnel.time_zone),
-            public_url: self.public_url.clone(),
-            lead_magnet: lead.lead_magnet_type.clone(),
-            booking_url: self.personal_url("booking", Purpose::Book, lead),
-            apply_url: self.personal_url("apply", Purpose::Apply, lead),
-            unsubscribe_url: self.unsubscribe_url(lead),
-            consultation: consultation.as_ref().map(|consultation| MailConsultation {
-                start: consultation.scheduled_date,
-                manage_url: self.manage_url(consultation),
-            }),
-            purchase: customer.as_ref().map(|customer| MailPurchase {
-                plan: customer.plan.clone(),
-                price: customer.price,
-                currency: customer.currency.clone(),
-                paid_at: customer.paid_at,
-            }),
-        };
-        self.funnel.render(mail, &context).map_err(|problem| format!("{}: {problem}", sequence.id))
-    }
-
-    fn outgoing(
-        &self,
-        sequence: &Sequence,
-        step: &Step,
-        addressee: &Addressee,
-        mail: RenderedMail,
-        row: &Engagement,
-    ) -> OutgoingMail {
-        let (sender, lead) = (&self.funnel.sender, &addressee.lead);
-        let calendar = addressee.consultation.as_ref().filter(|_| step.calendar);
-        OutgoingMail {
-            from: mailbox(&sender.name, sender.address.as_str()),
-            to: lead.email.as_str().to_owned(),
-            reply_to: Some(sender.reply_to.as_str().to_owned()),
-            subject: mail.subject,
-            html: mail.html,
-            text: mail.text,
-            headers: vec![
-                ("List-Unsubscribe", format!("<{}>", self.unsubscribe_url(lead))),
-                ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()),
-            ],
-            tags: vec![
-                ("lead_id", lead.lead_id.to_string()),
-                ("engagement_id", row.engagement_id.clone()),
-                ("sequence", sequence.id.to_string()),
-                ("step", step.id.to_string()),
-            ],
-            calendar: calendar.map(|consultation| {
-                calendar::invitation(consultation, lead.email.as_str(), &self.funnel, self.cloud.now())
-            }),
-        }
-    }
-
-    fn personal_url(&self, path: &str, purpose: Purpose, lead: &Lead) -> String {
-        format!(
-            "{}/{path}?t={}",
-            self.public_url,
-            self.links.sign(purpose, &lead.lead_id, Some(days(PERSONAL_LINK_DAYS)), self.cloud.now())
-        )
-    }
-
-    fn unsubscribe_url(&self, lead: &Lead) -> String {
-        format!(
-            "{}/unsubscribe?t={}",
-            self.public_url,
-            self.links.sign(Purpose::Unsubscribe, &lead.lead_id, None, self.cloud.now())
-        )
-    }
-
-    fn manage_url(&self, consultation: &Consultation) -> String {
-        let id = &consultation.consultation_id;
-        format!(
-            "{}/bookings/{id}?t={}",
-            self.public_url,
-            self.links.sign(Purpose::Manage, id, Some(days(PERSONAL_LINK_DAYS)), self.cloud.now())
-        )
-    }
-}
-
-impl Addressee {
-    /// Why nothing should be sent, seen before the claim checks it for good.
-    fn refuses(&self, sequence: &Sequence, enrolment: &Enrolment) -> Option<String> {
-        if !self.lead.mailing.allows(sequence.class) {
-            return Some(format!("the person is {}", self.lead.mailing.as_str()));
-        }
-        if !sequence.announces_consultation() {
-            return None;
-        }
-        match &self.consultation {
-            None => Some("the consultation is not known any more".to_owned()),
-            Some(consultation) if consultation.status != ConsultationStatus::Booked => {
-                Some("the consultation no longer stands".to_owned())
-            }
-            Some(consultation) if consultation.version != enrolment.generation => {
-                Some("the consultation was moved".to_owned())
-            }
-            Some(_) => None,
-        }
-    }
-}
-
-fn days(days: i64) -> TimeDelta {
-    TimeDelta::days(days)
 }

@@ -14,7 +14,7 @@ use cloud::{
     transaction::{Commit, Condition},
 };
 use content::Funnel;
-use domain::{event::Event, id::Id, lead, limits::CONFLICT_RETRIES};
+use domain::{engagement::impersonal, event::Event, id::Id, lead, limits::CONFLICT_RETRIES};
 use lambda_runtime::Error;
 use notice::{News, Notice};
 
@@ -55,11 +55,12 @@ impl EmailEvents {
         if notice.news.closes_address() {
             self.suppress(&notice.lead_id).await?;
         }
+        // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
+        self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
         if let Some((key, fact)) = notice.fact() {
             let event = Event::about(&notice.lead_id, &key, fact, notice.at, self.funnel.time_zone);
             self.tables.add_event(&event).await?;
         }
-        self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
         Ok(())
     }
 
@@ -93,7 +94,11 @@ fn entry(notice: &Notice) -> Note {
         News::Opened { machine: false } => note.flag("opened").at_once("opened_at", notice.at),
         News::Clicked { machine: true, .. } => note.flag("machine_opened"),
         News::Clicked { machine: false, link } => {
-            note.flag("clicked").at_once("clicked_at", notice.at).text_once("click_url", link)
+            let page = impersonal(link);
+            note.flag("clicked")
+                .at_once("clicked_at", notice.at)
+                .text_once("click_url", page)
+                .add("clicked_links", page)
         }
         News::Bounced { permanent: true, reason } => note.text("state", "bounced").text("reason", reason),
         News::Bounced { permanent: false, reason } => note.text("reason", reason),

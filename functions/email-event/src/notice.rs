@@ -104,6 +104,10 @@ impl Notice {
         let detail: Detail =
             serde_json::from_value(detail.clone()).map_err(|error| format!("detail: {error}"))?;
         let Some((part, news)) = news(&detail)? else { return Ok(None) };
+        // A mail to somebody of the team is about a person, not to her.
+        if detail.mail.tags.contains_key("notice") {
+            return Ok(None);
+        }
         let tag = |name: &str| {
             detail
                 .mail

@@ -1,8 +1,13 @@
-//! Opt-in: landing pages, the opt-in itself, visits, and the way out.
+//! Opt-in: landing pages, the opt-in itself, its confirmation, preferences, the way out, visits, and
+//! facts that other systems tell.
 //!
 //! GET shows and changes nothing; POST acts (mail scanners fetch every link).
 
-use std::sync::Arc;
+mod confirm;
+mod facts;
+mod preferences;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use chrono_tz::Tz;
@@ -12,13 +17,17 @@ use cloud::{
     tables::{Table, Tables},
     transaction::{Commit, Condition},
 };
-use content::{Form as PageForm, FormError, Funnel, Message, OptInForm, Page, PageContext};
+use content::{
+    Form as PageForm, FormError, Funnel, Message, OptInForm, Page, PageContext,
+    funnel::{Attribute, AttributeKind},
+};
 use domain::{
     email_address::EmailAddress,
     event::Event,
     id::Id,
     lead::{self, Consent, Lead, LeadChange, OptIn as OptInCommand},
     limits::{CONFLICT_RETRIES, URL_BYTES},
+    text::ShortText,
 };
 use lambda_runtime::Error;
 use serde_json::json;
@@ -67,6 +76,11 @@ impl OptIn {
             "GET /thanks" => self.page("thanks", &request),
             "POST /opt-in" => self.opt_in(&request).await,
             "POST /visits" => self.visit(&request).await,
+            "GET /confirm" => self.show_confirm(&request),
+            "POST /confirm" => self.confirm(&request).await,
+            "GET /preferences" => self.show_preferences(&request).await,
+            "POST /preferences" => self.preferences(&request).await,
+            "POST /facts" => self.fact(&request).await,
             "GET /unsubscribe" => self.show_unsubscribe(&request),
             "POST /unsubscribe" => self.unsubscribe(&request).await,
             _ => Err(Problem::new(Status::NotFound, "there is nothing here").into()),
@@ -136,12 +150,8 @@ impl OptIn {
         let email = form.required("email", EmailAddress::parse);
         let (name, phone, source) = (form.short("name"), form.short("phone"), form.short("source"));
         let (visitor_id, utm) = (form.id("visitor_id"), form.utm());
-        let consent = Consent {
-            given_at: self.cloud.now(),
-            text: self.funnel.consent.clone(),
-            place: "POST /opt-in".to_owned(),
-            ip: request.ip.clone(),
-        };
+        let attributes = self.read_attributes(&mut form);
+        let consent = self.consent("POST /opt-in", request);
         let command = email.map(|email| OptInCommand {
             email,
             name,
@@ -152,9 +162,42 @@ impl OptIn {
             locale: form.text("locale").filter(|locale| matches!(*locale, "ja" | "en")).map(str::to_owned),
             time_zone: zone(form.text("time_zone")),
             utm,
+            attributes,
             consent,
         });
         form.finish(command)
+    }
+
+    /// The consent that a request gives, in the funnel's words.
+    fn consent(&self, place: &str, request: &Request) -> Consent {
+        Consent {
+            given_at: self.cloud.now(),
+            text: self.funnel.consent.clone(),
+            place: place.to_owned(),
+            ip: request.ip.clone(),
+            confirmed_at: None,
+            confirmed_ip: None,
+        }
+    }
+
+    /// What is told about the person, held against what the funnel declares: `attribute_industry`
+    /// of an HTML form, `{"attributes": {"industry": …}}` of JSON.
+    fn read_attributes(&self, form: &mut Form) -> BTreeMap<String, String> {
+        let told = form.group("attribute_").into_iter().chain(form.group("attributes."));
+        let mut attributes = BTreeMap::new();
+        for (name, value) in told {
+            let field = format!("attribute_{name}");
+            let Some(attribute) = self.funnel.attribute(&name) else {
+                form.wrong(&field, "is not an attribute of this funnel");
+                continue;
+            };
+            let value = value.trim();
+            match attribute_value(attribute, value) {
+                Ok(value) => _ = attributes.insert(name, value),
+                Err(mend) => form.wrong(&field, &mend),
+            }
+        }
+        attributes
     }
 
     fn form_again(&self, form: &Form, problem: &Problem) -> Result<Answer, Failure> {
@@ -165,13 +208,14 @@ impl OptIn {
             lead_magnet: form.text("lead_magnet_type").and_then(|text| Id::parse(text).ok()),
             source: form.text("source").map(str::to_owned),
             utm: form.clone().utm(),
+            attributes: form.group("attribute_"),
         };
         let errors = problem.errors().iter().filter_map(|error| match error.field.as_str() {
             "email" => Some(FormError::Email),
             "name" => Some(FormError::Name),
             "consent" => Some(FormError::Consent),
             "lead_magnet_type" => Some(FormError::LeadMagnet),
-            _ => None,
+            field => field.strip_prefix("attribute_").and_then(|id| Id::parse(id).ok()).map(FormError::Attribute),
         });
         let errors: Vec<FormError> = errors.collect();
         let page = self.funnel.page("landing").filter(|_| !errors.is_empty());
@@ -185,7 +229,8 @@ impl OptIn {
         for _ in 0..CONFLICT_RETRIES {
             let known = self.tables.lead(lead_id).await?;
             let before = known.as_ref().map_or(Condition::Absent, |lead| Condition::version(lead.version));
-            let LeadChange { lead, event } = lead::opt_in(
+            let take = if self.funnel.double_opt_in { lead::request_opt_in } else { lead::opt_in };
+            let LeadChange { lead, event } = take(
                 known.clone(),
                 lead_id.clone(),
                 command.clone(),
@@ -219,7 +264,10 @@ impl OptIn {
         match request.wants_html() {
             true => answer::see_other(&format!("{}/thanks", self.public_url)),
             // The same answer for a new and a known address: nobody can ask who is on the list.
-            false => answer::json(200, &json!({"lead_id": lead_id, "status": "opted_in"})),
+            false => {
+                let status = if self.funnel.double_opt_in { "confirmation_asked" } else { "opted_in" };
+                answer::json(200, &json!({"lead_id": lead_id, "status": status}))
+            }
         }
     }
 
@@ -236,10 +284,13 @@ impl OptIn {
         let utm = form.utm();
         let referrer = form.text("referrer").map(|text| text.chars().take(URL_BYTES / 4).collect());
         let now = self.cloud.now();
-        let event = visitor.zip(page).map(|(visitor, (page, landing))| {
-            Event::visit(&visitor, page.as_str(), landing, referrer, utm, now, self.funnel.time_zone)
-        });
-        self.tables.add_event(&form.finish(event)?).await?;
+        let (visitor, (page, landing)) = form.finish(visitor.zip(page))?;
+        let zone = self.funnel.time_zone;
+        let visit = Event::visit(&visitor, page.as_str(), landing, referrer, utm, now, zone);
+        self.tables.add_event(&visit).await?;
+        if let Some(lead_id) = self.tables.lead_of_visitor(&visitor).await? {
+            self.tables.add_event(&Event::page_seen(&lead_id, &page, now, zone)).await?;
+        }
         Ok(answer::no_content())
     }
 
@@ -259,32 +310,51 @@ impl OptIn {
         let form = request.form().unwrap_or_default();
         let token = request.query("t").or(form.text("t")).unwrap_or_default();
         let lead_id = self.lead_of(token)?;
-        for _ in 0..CONFLICT_RETRIES {
-            let Some(known) = self.tables.lead(&lead_id).await? else { break };
-            let version = known.version;
-            let Some(change) = lead::unsubscribe(known, self.cloud.now(), self.funnel.time_zone) else {
-                break;
-            };
-            let both = self
-                .tables
-                .transaction()
-                .put(Table::Leads, &change.lead, &Condition::version(version))?
-                .event(&change.event)?;
-            if both.commit("unsubscribing a lead").await? == Commit::Done {
-                break;
-            }
-        }
+        self.change(&lead_id, |lead| lead::unsubscribe(lead, self.cloud.now(), self.funnel.time_zone)).await?;
         match self.funnel.page("unsubscribed").filter(|_| request.wants_html()) {
             Some(page) => self.shown(200, page, PageForm::None, vec![]),
             None => Ok(answer::json(200, &json!({"status": "unsubscribed"}))),
         }
     }
 
+    /// Changes a lead as she stands now, with the fact in the same transaction. Nothing to change is
+    /// as good as changed.
+    async fn change(
+        &self,
+        lead_id: &Id,
+        change: impl Fn(Lead) -> Option<LeadChange>,
+    ) -> Result<(), Failure> {
+        for _ in 0..CONFLICT_RETRIES {
+            let Some(known) = self.tables.lead(lead_id).await? else { return Ok(()) };
+            let before = Condition::version(known.version);
+            let Some(LeadChange { lead, event }) = change(known) else { return Ok(()) };
+            let both = self.tables.transaction().put(Table::Leads, &lead, &before)?.event(&event)?;
+            if both.commit("changing a lead").await? == Commit::Done {
+                return Ok(());
+            }
+        }
+        Err(Problem::new(
+            Status::Unavailable,
+            "this lead is being changed by many requests at once; try again",
+        )
+        .into())
+    }
+
     fn lead_of(&self, token: &str) -> Result<Id, Problem> {
-        self.links.verify(Purpose::Unsubscribe, token, self.cloud.now()).map_err(|error| match error {
+        self.lead_for(Purpose::Unsubscribe, token)
+    }
+
+    /// Whom a personal link is for.
+    fn lead_for(&self, purpose: Purpose, token: &str) -> Result<Id, Problem> {
+        self.links.verify(purpose, token, self.cloud.now()).map_err(|error| match error {
             LinkError::Invalid => Problem::field("t", &error.to_string()).with_status(Status::Forbidden),
             LinkError::Expired => Problem::field("t", &error.to_string()).with_status(Status::Gone),
         })
+    }
+
+    /// A page of the funnel that its loader makes sure of.
+    fn own_page(&self, id: &str) -> Result<&Page, Problem> {
+        self.funnel.page(id).ok_or_else(|| Problem::new(Status::NotFound, "there is no such page"))
     }
 
     fn told(&self, problem: Problem, request: &Request) -> Answer {
@@ -295,6 +365,23 @@ impl OptIn {
             return answer::html(problem.status(), page);
         }
         answer::problem(&problem)
+    }
+}
+
+/// A told value as it is kept.
+fn attribute_value(attribute: &Attribute, value: &str) -> Result<String, String> {
+    match &attribute.kind {
+        AttributeKind::Text => {
+            ShortText::parse(value).map(|text| text.as_str().to_owned()).map_err(|error| error.to_string())
+        }
+        AttributeKind::Number => {
+            let number: Result<i64, _> = value.parse();
+            number.map(|number| number.to_string()).map_err(|_| "must be a whole number".to_owned())
+        }
+        AttributeKind::Choice(choices) => match choices.iter().any(|choice| choice == value) {
+            true => Ok(value.to_owned()),
+            false => Err(format!("must be one of: {}", choices.join(", "))),
+        },
     }
 }
 

@@ -1,18 +1,32 @@
 //! Relay: from facts to their effects. The stream of Events comes in; enrolments, timers, queued
-//! work and the bus go out. Every effect may be repeated: the stream delivers at least once.
+//! work, crossed thresholds and the bus go out. Every effect may be repeated: the stream delivers
+//! at least once.
 
-use std::sync::Arc;
+mod people_inside;
+mod score;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use aws_lambda_events::{
     dynamodb::{Event as StreamEvent, EventRecord},
     event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use cloud::{CallError, Cloud, StartError, bus::Bus, queues::DeadLetters, tables::Tables, timers::Timers};
 use content::Funnel;
 use domain::{
+    condition::Needs,
     event::Event,
-    relay::{Effect, effects},
-    sequence::{EnrolmentState, Entry, Sequence},
+    lead::Lead,
+    limits::SCORE_WATCH_DAYS,
+    relay::{Effect, concerns_people_inside, starts},
+    sequence::{Anchor, EnrolmentState, Entry, Sequence},
+    time,
+    trigger::{Trigger, is_nth_view},
 };
 use lambda_runtime::Error;
 
@@ -25,6 +39,8 @@ pub struct Relay {
     bus: Bus,
     dead_letters: DeadLetters,
     funnel: Arc<Funnel>,
+    /// Programs that this process has seen to be kept: sequence and version.
+    kept: Mutex<BTreeSet<String>>,
 }
 
 impl Relay {
@@ -41,6 +57,7 @@ impl Relay {
             dead_letters,
             funnel,
             cloud,
+            kept: Mutex::default(),
         })
     }
 
@@ -78,48 +95,148 @@ impl Relay {
         }
     }
 
+    /// Ends come first, so that a fact that ends one sequence and starts another leaves the person
+    /// in the new one.
     async fn event(&self, event: &Event) -> Result<(), CallError> {
-        for effect in effects(event, &self.funnel.sequences) {
+        if concerns_people_inside(event, &self.funnel.sequences) {
+            self.people_inside(event).await?;
+        }
+        for effect in starts(event, &self.funnel.sequences) {
             match effect {
-                Effect::Stop { enrolment_id } => self.stop(event, &enrolment_id).await?,
-                Effect::Enrol { sequence, entry } => self.enrol(sequence, entry).await?,
+                Effect::Enrol { sequence, trigger, entry } => {
+                    self.enrol(event, sequence, trigger, entry).await?
+                }
+                Effect::Watch { sequence, trigger, entry } => {
+                    self.watch(event, sequence, trigger, entry).await?
+                }
             }
+        }
+        if self.funnel.scoring.listens_to(event.fact.kind()) {
+            self.score(event).await?;
         }
         self.bus.publish(event).await
     }
 
-    async fn enrol(&self, sequence: &Sequence, entry: Entry) -> Result<(), CallError> {
-        let Some(lead) = self.tables.lead(&entry.lead_id).await? else { return Ok(()) };
-        let zone = lead.time_zone.unwrap_or(self.funnel.time_zone);
+    async fn enrol(
+        &self,
+        event: &Event,
+        sequence: &Sequence,
+        trigger: &Trigger,
+        entry: Entry,
+    ) -> Result<(), CallError> {
         let now = self.cloud.now();
-        let again = sequence.again || sequence.topic().is_some();
+        let needs = needs_at_entry(sequence, trigger);
+        let Some(person) = self.tables.person(&entry.lead_id, needs).await? else { return Ok(()) };
+        let person = person.with(event);
+        if let Trigger::Page { times, .. } = trigger
+            && !is_nth_view(event, *times, &person.timeline)
+        {
+            return Ok(());
+        }
+        let known = person.known(&self.funnel.scoring, Some(entry.at), now);
+        let fits = sequence.test.as_ref().is_none_or(|test| test.condition.holds(&known));
+        // The stream is no queue: what ends the sequence may have come in before what starts it.
+        if !fits || sequence.is_over(&known, entry.at).is_some() {
+            return Ok(());
+        }
+        let zone = self.zone(&person.lead);
+        let entry = Entry { anchor: self.anchor(sequence, &entry, zone).await?, ..entry };
         let planned = sequence.enrol(entry, now, zone);
+        self.keep_program(sequence).await?;
+        let again = sequence.again || sequence.topic().is_some();
         if self.tables.enrol(&planned, again).await? {
             tracing::info!(lead_id = %planned.lead_id, enrolment_id = planned.enrolment_id, "a lead was enrolled");
-            return self.timers.set(&planned, sequence.class, 0, now).await;
+            self.timers.set(&planned, sequence.class, 0, now).await?;
+            return self.leave_for(sequence, event, &planned.lead_id).await;
         }
         // Here before: perhaps that time we did not get as far as the timer.
         match self.tables.enrolment(&planned.lead_id, &planned.enrolment_id).await? {
             Some(known) if known.generation == planned.generation => {
-                self.timers.set(&known, sequence.class, 0, now).await
+                self.timers.set(&known, sequence.class, 0, now).await?;
+                self.leave_for(sequence, event, &planned.lead_id).await
             }
             _ => Ok(()),
         }
     }
 
-    async fn stop(&self, event: &Event, enrolment_id: &str) -> Result<(), CallError> {
-        let Some(lead_id) = event.lead_id.as_ref() else { return Ok(()) };
-        // It may take a step while we look; then we look again.
-        while let Some(enrolment) = self.tables.enrolment(lead_id, enrolment_id).await? {
-            if enrolment.state != EnrolmentState::Active {
-                break;
+    /// Begins to keep an eye on a person, unless somebody already does or she is inside.
+    async fn watch(
+        &self,
+        event: &Event,
+        sequence: &Sequence,
+        trigger: &Trigger,
+        entry: Entry,
+    ) -> Result<(), CallError> {
+        let now = self.cloud.now();
+        let known = self.tables.enrolment(&entry.lead_id, &sequence.enrolment_id(None)).await?;
+        let wanted = known.as_ref().is_none_or(|known| {
+            known.state != EnrolmentState::Active && sequence.again && known.generation < entry.generation
+        });
+        if !wanted {
+            // Perhaps that time we did not get as far as the timer.
+            return match known.filter(|known| known.is_watching() && known.generation == entry.generation) {
+                Some(known) => self.timers.set(&known, sequence.class, 0, now).await,
+                None => Ok(()),
+            };
+        }
+        let due = match trigger {
+            Trigger::Inactive { days } => event.occurred_at + TimeDelta::days(*days),
+            Trigger::ScoreFallsTo(threshold) => {
+                let needs = self.funnel.scoring.needs();
+                let Some(person) = self.tables.person(&entry.lead_id, needs).await? else { return Ok(()) };
+                let person = person.with(event);
+                let falls = self
+                    .funnel
+                    .scoring
+                    .falls_to(*threshold, &person.known(&self.funnel.scoring, None, now));
+                falls.unwrap_or(now + TimeDelta::days(SCORE_WATCH_DAYS))
             }
-            let Some(stopped) = enrolment.clone().stop(event.fact.kind().as_str()) else { break };
-            if self.tables.move_enrolment(&enrolment, &stopped).await? {
-                tracing::info!(%lead_id, enrolment_id, "an enrolment was stopped");
-                return self.timers.clear(&enrolment).await;
-            }
+            Trigger::Fact(_)
+            | Trigger::Told(_)
+            | Trigger::Download(_)
+            | Trigger::Page { .. }
+            | Trigger::Tag(_)
+            | Trigger::Stage(_)
+            | Trigger::ScoreRisesTo(_)
+            | Trigger::Enters(_) => return Ok(()),
+        };
+        let watched = sequence.watch(entry, due, now);
+        if self.tables.enrol(&watched, true).await? {
+            self.timers.set(&watched, sequence.class, 0, now).await?;
         }
         Ok(())
     }
+
+    async fn anchor(&self, sequence: &Sequence, entry: &Entry, zone: Tz) -> Result<DateTime<Utc>, CallError> {
+        let Some(subject) = entry.subject.as_ref().filter(|_| sequence.program.anchor == Anchor::Renewal)
+        else {
+            return Ok(entry.anchor);
+        };
+        let customer = self.tables.customer(subject).await?;
+        Ok(customer.map_or(entry.anchor, |customer| time::instant(customer.end_date, NaiveTime::MIN, zone)))
+    }
+
+    /// People inside finish the version that they entered, so it must outlive the next deployment.
+    async fn keep_program(&self, sequence: &Sequence) -> Result<(), CallError> {
+        let name = format!("{}/{}", sequence.id, sequence.program.version);
+        if self.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(&name) {
+            return Ok(());
+        }
+        if self.tables.program(&sequence.id, &sequence.program.version).await?.is_none() {
+            self.tables.keep_program(&sequence.id, &sequence.program).await?;
+        }
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        Ok(())
+    }
+
+    fn zone(&self, lead: &Lead) -> Tz {
+        lead.time_zone.unwrap_or(self.funnel.time_zone)
+    }
+}
+
+/// What an entry has to know of a person.
+fn needs_at_entry(sequence: &Sequence, trigger: &Trigger) -> Needs {
+    let counted = matches!(trigger, Trigger::Page { .. });
+    let history = Needs { timeline: counted || !sequence.exit.is_empty(), ..Needs::default() };
+    sequence.test.as_ref().map_or(history, |test| history.and(test.condition.needs()))
 }

@@ -5,6 +5,7 @@
 pub mod bus;
 pub mod keys;
 pub mod mailer;
+pub mod person;
 pub mod queues;
 pub mod tables;
 pub mod timers;

@@ -11,7 +11,7 @@ use aws_sdk_sesv2::{
 use aws_smithy_types::error::display::DisplayErrorContext;
 use data_encoding::BASE64;
 
-use crate::{Cloud, StartError};
+use crate::{CallError, Cloud, StartError};
 
 /// A mail, rendered and ready.
 #[derive(Debug, Clone)]
@@ -45,6 +45,15 @@ pub enum SendError {
     Unknown(String),
 }
 
+/// How much SES takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Mails a second, at least 1.
+    pub per_second: u64,
+    /// Mails that it still takes within these 24 hours.
+    pub left_today: u64,
+}
+
 /// Sends mail.
 #[derive(Debug, Clone)]
 pub struct Mailer {
@@ -67,6 +76,22 @@ impl Mailer {
             client: Client::from_conf(config.build()),
             configuration_set: cloud.env.get("CONFIGURATION_SET")?,
         })
+    }
+
+    /// How much SES takes at the moment. SES answers this once a second at most.
+    ///
+    /// # Errors
+    /// [`CallError`] if SES does not say.
+    pub async fn quota(&self) -> Result<Quota, CallError> {
+        let doing = "asking SES for the quota";
+        let answer = self.client.get_account().send().await.map_err(|error| CallError::new(doing, error))?;
+        let quota = answer.send_quota().ok_or(CallError { doing, reason: "SES names none".to_owned() })?;
+        // SES gives whole numbers as floating point; -1 is "no limit".
+        let left = match quota.max24_hour_send() < 0.0 {
+            true => u64::MAX,
+            false => whole(quota.max24_hour_send()).saturating_sub(whole(quota.sent_last24_hours())),
+        };
+        Ok(Quota { per_second: whole(quota.max_send_rate()).max(1), left_today: left })
     }
 
     /// Hands a mail to SES and returns SES's message id.
@@ -96,6 +121,11 @@ impl Mailer {
             Err(error) => Err(classify(error)),
         }
     }
+}
+
+/// A number as SES gives it, without its fraction.
+fn whole(number: f64) -> u64 {
+    format!("{:.0}", number.max(0.0).floor()).parse().unwrap_or(0)
 }
 
 fn message(mail: OutgoingMail) -> Result<Message, String> {

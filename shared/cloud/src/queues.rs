@@ -1,7 +1,7 @@
 //! The two queues that all mail leaves through, and the place for what can't be read.
 
 use aws_sdk_sqs::Client;
-use domain::{engagement::MailClass, limits::MAX_HOPS, sequence::DueStep};
+use domain::{broadcast::BroadcastTick, engagement::MailClass, limits::MAX_HOPS, sequence::DueStep};
 use serde::{Deserialize, Serialize};
 
 use crate::{CallError, Cloud, StartError};
@@ -36,6 +36,18 @@ impl Queues {
         };
         let answer = self.client.send_message().queue_url(url).message_body(body).send().await;
         answer.map(|_| ()).map_err(|error| CallError::new("queueing a step", error))
+    }
+
+    /// Queues a broadcast's next tick, so many seconds from now (at most 900).
+    ///
+    /// # Errors
+    /// [`CallError`] if SQS did not take it.
+    pub async fn send_tick(&self, tick: &BroadcastTick, delay_seconds: i32) -> Result<(), CallError> {
+        let doing = "queueing a broadcast";
+        let body = serde_json::to_string(tick).map_err(|error| CallError::new(doing, error))?;
+        let request = self.client.send_message().queue_url(&self.bulk_url).message_body(body);
+        let answer = request.delay_seconds(delay_seconds).send().await;
+        answer.map(|_| ()).map_err(|error| CallError::new(doing, error))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tables: key look-ups, bounded queries and conditional writes. Never a scan.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -8,21 +8,25 @@ use aws_sdk_dynamodb::{
 };
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::{
+    broadcast::Broadcast,
+    condition::Needs,
     consultation::{Consultation, Slot},
     customer::Customer,
-    engagement::{Engagement, MailClass},
+    engagement::Engagement,
     event::Event,
     id::Id,
     kpi::KpiDaily,
-    lead::{Lead, Mailing},
-    limits::{EVENT_SHARDS, KEYS_PER_BATCH},
-    sequence::Enrolment,
+    lead::Lead,
+    limits::{BROADCAST_PAGE, CONFLICT_RETRIES, EVENT_SHARDS, KEYS_PER_BATCH},
+    sequence::{Enrolment, Inside, Program, Sequence},
+    task::Task,
     time::iso,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     CallError, Cloud,
+    person::Person,
     transaction::{Commit, Condition, Item, Transaction, to_item},
 };
 
@@ -36,6 +40,9 @@ pub enum Table {
     KpiDaily,
     Events,
     Enrolments,
+    Programs,
+    Tasks,
+    Broadcasts,
 }
 
 impl Table {
@@ -48,6 +55,9 @@ impl Table {
             Self::KpiDaily => "KPI_Daily",
             Self::Events => "Events",
             Self::Enrolments => "Enrolments",
+            Self::Programs => "Programs",
+            Self::Tasks => "Tasks",
+            Self::Broadcasts => "Broadcasts",
         }
     }
 
@@ -59,6 +69,9 @@ impl Table {
             Self::Customers => "customer_id",
             Self::KpiDaily => "month",
             Self::Events => "day_shard",
+            Self::Programs => "sequence",
+            Self::Tasks => "task_id",
+            Self::Broadcasts => "broadcast_id",
         }
     }
 }
@@ -87,13 +100,21 @@ struct SlotRow<'a> {
     claimed_by: &'a Id,
 }
 
+/// A sequence's program as it is kept for the people inside.
+#[derive(Serialize)]
+struct ProgramRow<'a> {
+    sequence: &'a Id,
+    version: &'a str,
+    program: String,
+}
+
 /// What came of claiming a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
     /// Ours: send now.
     Yes,
-    /// The person may not be written to.
-    NotAllowed,
+    /// The person's row is not what the decision was made on: look again.
+    LeadChanged,
     /// Somebody else claimed it in between.
     Taken,
 }
@@ -144,6 +165,127 @@ impl Tables {
     pub async fn enrolment(&self, lead_id: &Id, enrolment_id: &str) -> Result<Option<Enrolment>, CallError> {
         let key = [("lead_id", lead_id.as_str()), ("enrolment_id", enrolment_id)];
         self.get(Table::Enrolments, &key, "reading an enrolment").await
+    }
+
+    /// A person with as much of her history as is needed.
+    pub async fn person(&self, lead_id: &Id, needs: Needs) -> Result<Option<Person>, CallError> {
+        let Some(lead) = self.lead(lead_id).await? else { return Ok(None) };
+        let mut person = Person::of(lead);
+        if needs.ledger {
+            person.ledger = self.engagements(lead_id).await?;
+        }
+        if needs.timeline {
+            person.timeline = self.timeline(lead_id).await?;
+        }
+        if needs.enrolments {
+            person.enrolments = self.enrolments(lead_id).await?;
+        }
+        Ok(Some(person))
+    }
+
+    /// Who opted in from this browser, if anybody did. The index is a moment behind.
+    pub async fn lead_of_visitor(&self, visitor_id: &Id) -> Result<Option<Id>, CallError> {
+        #[derive(serde::Deserialize)]
+        struct Key {
+            lead_id: Id,
+        }
+        let key = ("visitor_id", visitor_id.as_str());
+        let found: Vec<Key> =
+            self.query(Table::Leads, Some("by_visitor"), key, "reading a visitor's lead").await?;
+        Ok(found.into_iter().next().map(|key| key.lead_id))
+    }
+
+    /// One page of all leads after this one, in the table's own order, and whether there are more.
+    /// Only a broadcast, which is about everybody, looks at everybody.
+    pub async fn leads_page(&self, after: Option<&Id>) -> Result<(Vec<Lead>, bool), CallError> {
+        let doing = "reading a page of leads";
+        let start = after
+            .map(|id| HashMap::from([("lead_id".to_owned(), AttributeValue::S(id.to_string()))]));
+        let answer = self
+            .client
+            .scan()
+            .table_name(self.name(Table::Leads))
+            .limit(BROADCAST_PAGE)
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(|error| CallError::new(doing, error))?;
+        let more = answer.last_evaluated_key.is_some();
+        Ok((rows(answer.items.unwrap_or_default(), doing)?, more))
+    }
+
+    /// A version of a sequence's program that was kept for the people inside.
+    pub async fn program(&self, sequence: &Id, version: &str) -> Result<Option<Program>, CallError> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            program: String,
+        }
+        let doing = "reading a sequence's program";
+        let key = [("sequence", sequence.as_str()), ("version", version)];
+        let Some(row) = self.get::<Row>(Table::Programs, &key, doing).await? else { return Ok(None) };
+        serde_json::from_str(&row.program).map(Some).map_err(|error| CallError::new(doing, error))
+    }
+
+    /// The program that a person goes on in: the version that she entered, or the present one if
+    /// the editor moved people over and her step still is there.
+    pub async fn program_for<'a>(
+        &self,
+        enrolment: &Enrolment,
+        sequence: &'a Sequence,
+    ) -> Result<Cow<'a, Program>, CallError> {
+        let present = Cow::Borrowed(&sequence.program);
+        let step = enrolment.step.as_ref().filter(|_| !enrolment.is_watching());
+        let moves = sequence.inside == Inside::Move
+            && step.is_none_or(|step| sequence.program.step(step).is_some());
+        if moves || enrolment.program == sequence.program.version {
+            return Ok(present);
+        }
+        let kept = self.program(&enrolment.sequence, &enrolment.program).await?;
+        Ok(kept.map_or(present, Cow::Owned))
+    }
+
+    /// Keeps a sequence's program for the people who enter it. `false` when it is kept already.
+    pub async fn keep_program(&self, sequence: &Id, program: &Program) -> Result<bool, CallError> {
+        let doing = "keeping a sequence's program";
+        let text = serde_json::to_string(program).map_err(|error| CallError::new(doing, error))?;
+        let row = ProgramRow { sequence, version: &program.version, program: text };
+        self.put(Table::Programs, to_item(&row)?, &Condition::Absent, doing).await
+    }
+
+    /// A task.
+    pub async fn task(&self, task_id: &Id) -> Result<Option<Task>, CallError> {
+        self.get(Table::Tasks, &[("task_id", task_id.as_str())], "reading a task").await
+    }
+
+    /// What somebody of the team still has to do, the earliest first.
+    pub async fn open_tasks(&self, assignee: &Id) -> Result<Vec<Task>, CallError> {
+        self.query(Table::Tasks, Some("open"), ("assignee", assignee.as_str()), "reading open tasks").await
+    }
+
+    /// Makes a task. `false` when it is there already.
+    pub async fn add_task(&self, task: &Task) -> Result<bool, CallError> {
+        self.put(Table::Tasks, to_item(task)?, &Condition::Absent, "making a task").await
+    }
+
+    /// Writes a task over itself.
+    pub async fn put_task(&self, task: &Task) -> Result<(), CallError> {
+        let request = self.client.put_item().table_name(self.name(Table::Tasks)).set_item(Some(to_item(task)?));
+        request.send().await.map(|_| ()).map_err(|error| CallError::new("writing a task", error))
+    }
+
+    /// How far a broadcast is.
+    pub async fn broadcast(&self, broadcast_id: &Id) -> Result<Option<Broadcast>, CallError> {
+        self.get(Table::Broadcasts, &[("broadcast_id", broadcast_id.as_str())], "reading a broadcast").await
+    }
+
+    /// Writes a broadcast's row over the version before it. `false` when somebody else was faster.
+    pub async fn put_broadcast(&self, row: &Broadcast) -> Result<bool, CallError> {
+        let before = match row.version {
+            1 => Condition::Absent,
+            version => Condition::version(version - 1),
+        };
+        let transaction = self.transaction().put(Table::Broadcasts, row, &before)?;
+        Ok(transaction.commit("writing a broadcast").await? == Commit::Done)
     }
 
     /// The ledger's row of a send.
@@ -289,16 +431,18 @@ impl Tables {
         )
     }
 
-    /// Replaces an enrolment that still stands at the step where it was read. `false` when it
-    /// has moved on meanwhile.
+    /// Replaces an enrolment that still stands at the step, and for the moment, where it was read.
+    /// `false` when it has moved on meanwhile.
     pub async fn move_enrolment(&self, before: &Enrolment, after: &Enrolment) -> Result<bool, CallError> {
+        let due = before.next_due.map(iso).unwrap_or_default();
         let step = before.step.as_ref().map(ToString::to_string).unwrap_or_default();
         let request = self
             .client
             .put_item()
             .table_name(self.name(Table::Enrolments))
             .set_item(Some(to_item(after)?))
-            .condition_expression("generation = :g AND step = :s")
+            .condition_expression("generation = :g AND step = :s AND next_due = :d")
+            .expression_attribute_values(":d", AttributeValue::S(due))
             .expression_attribute_values(":g", AttributeValue::N(before.generation.to_string()))
             .expression_attribute_values(":s", AttributeValue::S(step));
         unless_refused(
@@ -309,25 +453,35 @@ impl Tables {
     }
 
     /// Claims a send: writes the ledger's row and makes sure, in the same transaction, that the
-    /// person may be written to.
-    pub async fn claim(&self, row: &Engagement) -> Result<Claimed, CallError> {
-        let unclaimed = match row.attempt {
-            1 => Condition::Absent,
-            attempt => Condition::Equals("attempt", AttributeValue::N((attempt - 1).to_string())),
+    /// person's row still is the one on which it was decided that she may be written to.
+    /// `recent_mails`, if there is a cap to be kept, is what it counts from then on.
+    pub async fn claim(
+        &self,
+        row: &Engagement,
+        lead: &Lead,
+        recent_mails: Option<Vec<DateTime<Utc>>>,
+    ) -> Result<Claimed, CallError> {
+        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed(row))?;
+        let unchanged = Condition::version(lead.version);
+        let transaction = match recent_mails {
+            None => transaction.check(Table::Leads, lead.lead_id.as_str(), &unchanged),
+            Some(recent_mails) => {
+                let lead = Lead { recent_mails, version: lead.version + 1, ..lead.clone() };
+                transaction.put(Table::Leads, &lead, &unchanged)?
+            }
         };
-        let mailing = |mailing: Mailing| AttributeValue::S(mailing.as_str().to_owned());
-        let allowed = match row.class {
-            MailClass::Marketing => Condition::Equals("mailing", mailing(Mailing::Subscribed)),
-            MailClass::Transactional => Condition::Differs("mailing", mailing(Mailing::Suppressed)),
-        };
-        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed)?.check(
-            Table::Leads,
-            row.lead_id.as_str(),
-            &allowed,
-        );
         Ok(match transaction.commit("claiming a send").await? {
             Commit::Done => Claimed::Yes,
-            Commit::Refused(parts) if parts.contains(&1) => Claimed::NotAllowed,
+            Commit::Refused(parts) if parts.contains(&1) => Claimed::LeadChanged,
+            Commit::Refused(_) => Claimed::Taken,
+        })
+    }
+
+    /// Claims a mail to somebody of the team, whose consent nobody has to ask for.
+    pub async fn claim_notice(&self, row: &Engagement) -> Result<Claimed, CallError> {
+        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed(row))?;
+        Ok(match transaction.commit("claiming a notice").await? {
+            Commit::Done => Claimed::Yes,
             Commit::Refused(_) => Claimed::Taken,
         })
     }
@@ -365,8 +519,17 @@ impl Tables {
                 request = request.expression_attribute_values(name, AttributeValue::S((*state).to_owned()));
             }
         }
-        let request =
-            request.update_expression(format!("SET {}", sets.join(", "))).condition_expression(condition);
+        let mut update = match sets.is_empty() {
+            true => String::new(),
+            false => format!("SET {}", sets.join(", ")),
+        };
+        if let Some((attribute, text)) = &note.add {
+            update.push_str(" ADD #add :add");
+            request = request
+                .expression_attribute_names("#add", *attribute)
+                .expression_attribute_values(":add", AttributeValue::Ss(vec![text.clone()]));
+        }
+        let request = request.update_expression(update).condition_expression(condition);
         unless_refused(
             request.send().await.map_err(|error| error.into_service_error()),
             "writing the send ledger",
@@ -374,23 +537,34 @@ impl Tables {
         )
     }
 
-    /// Takes a claim back, when SES said that it did not take the mail.
+    /// Takes a claim back, when SES said that it did not take the mail. The cap, which counted it,
+    /// forgets it in the same transaction if it kept count.
     pub async fn release(&self, row: &Engagement) -> Result<bool, CallError> {
-        let request = self
-            .client
-            .delete_item()
-            .table_name(self.name(Table::EmailEngagement))
-            .key("lead_id", AttributeValue::S(row.lead_id.to_string()))
-            .key("engagement_id", AttributeValue::S(row.engagement_id.clone()))
-            .condition_expression("#s = :claimed AND attempt = :n")
-            .expression_attribute_names("#s", "state")
-            .expression_attribute_values(":claimed", AttributeValue::S("claimed".to_owned()))
-            .expression_attribute_values(":n", AttributeValue::N(row.attempt.to_string()));
-        unless_refused(
-            request.send().await.map_err(|error| error.into_service_error()),
-            "releasing a claim",
-            |error| error.is_conditional_check_failed_exception(),
-        )
+        let mine = Condition::EqualsBoth(
+            ("state", AttributeValue::S("claimed".to_owned())),
+            ("attempt", AttributeValue::N(row.attempt.to_string())),
+        );
+        for _ in 0..CONFLICT_RETRIES {
+            let key = [("lead_id", row.lead_id.as_str()), ("engagement_id", row.engagement_id.as_str())];
+            let release = self.transaction().delete(Table::EmailEngagement, &key, &mine);
+            let lead = self.lead(&row.lead_id).await?;
+            let counted = lead.filter(|lead| lead.recent_mails.contains(&row.claimed_at));
+            let release = match counted {
+                None => release,
+                Some(mut lead) => {
+                    let before = Condition::version(lead.version);
+                    lead.recent_mails.retain(|at| *at != row.claimed_at);
+                    lead.version += 1;
+                    release.put(Table::Leads, &lead, &before)?
+                }
+            };
+            match release.commit("releasing a claim").await? {
+                Commit::Done => return Ok(true),
+                Commit::Refused(parts) if parts.contains(&0) => return Ok(false),
+                Commit::Refused(_) => {}
+            }
+        }
+        Err(CallError { doing: "releasing a claim", reason: "other writers got there first".to_owned() })
     }
 
     async fn put(
@@ -444,6 +618,8 @@ impl Tables {
                 .query()
                 .table_name(self.name(table))
                 .set_index_name(index.map(str::to_owned))
+                // What is decided on these rows must not be a moment old; an index always is.
+                .consistent_read(index.is_none())
                 .key_condition_expression("#k = :k")
                 .expression_attribute_names("#k", key.0)
                 .expression_attribute_values(":k", AttributeValue::S(key.1.to_owned()))
@@ -481,7 +657,7 @@ impl Transaction<'_> {
     /// Gives a slot back, if it is this consultation's.
     pub fn free_slot(self, slot: &Slot, consultation_id: &Id) -> Self {
         let mine = Condition::Equals("claimed_by", AttributeValue::S(consultation_id.to_string()));
-        self.delete(Table::Consultations, &slot.claim_id(), &mine)
+        self.delete(Table::Consultations, &[("consultation_id", &slot.claim_id())], &mine)
     }
 }
 
@@ -489,6 +665,7 @@ impl Transaction<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct Note {
     set: Vec<(&'static str, AttributeValue, bool)>,
+    add: Option<(&'static str, String)>,
     only_in_state: Vec<&'static str>,
 }
 
@@ -517,10 +694,25 @@ impl Note {
         self
     }
 
+    /// Adds a text to a set of texts.
+    pub fn add(mut self, attribute: &'static str, text: &str) -> Self {
+        self.add = Some((attribute, text.to_owned()));
+        self
+    }
+
     /// Only if the row's `state` is one of these.
     pub fn only_in(mut self, states: &[&'static str]) -> Self {
         self.only_in_state = states.to_vec();
         self
+    }
+}
+
+/// An attempt is claimed once: the first if there is no row, a later one if the row is of the one
+/// before it.
+fn unclaimed(row: &Engagement) -> Condition {
+    match row.attempt {
+        1 => Condition::Absent,
+        attempt => Condition::Equals("attempt", AttributeValue::N((attempt - 1).to_string())),
     }
 }
 

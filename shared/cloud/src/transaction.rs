@@ -24,8 +24,8 @@ pub enum Condition {
     Absent,
     /// There is one, and its attribute has this value.
     Equals(&'static str, AttributeValue),
-    /// There is one, and its attribute has another value.
-    Differs(&'static str, AttributeValue),
+    /// There is one, and both attributes have these values.
+    EqualsBoth((&'static str, AttributeValue), (&'static str, AttributeValue)),
 }
 
 impl Condition {
@@ -43,8 +43,11 @@ impl Condition {
         match self {
             Self::Absent => ("attribute_not_exists(#a)".to_owned(), name(key), None),
             Self::Equals(attribute, expected) => ("#a = :v".to_owned(), name(attribute), value(expected)),
-            Self::Differs(attribute, other) => {
-                ("attribute_exists(#a) AND #a <> :v".to_owned(), name(attribute), value(other))
+            Self::EqualsBoth((one, expected), (two, also_expected)) => {
+                let names =
+                    [("#a".to_owned(), (*one).to_owned()), ("#b".to_owned(), (*two).to_owned())];
+                let values = [(":v".to_owned(), expected.clone()), (":w".to_owned(), also_expected.clone())];
+                ("#a = :v AND #b = :w".to_owned(), names.into(), Some(values.into()))
             }
         }
     }
@@ -93,12 +96,15 @@ impl<'a> Transaction<'a> {
         self
     }
 
-    /// Removes a row of a table with a single key.
-    pub fn delete(mut self, table: Table, key: &str, condition: &Condition) -> Self {
+    /// Removes a row.
+    pub fn delete(mut self, table: Table, key: &[(&str, &str)], condition: &Condition) -> Self {
         let (expression, names, values) = condition.expression(table.key());
+        let key = key.iter().map(|(name, value)| {
+            ((*name).to_owned(), AttributeValue::S((*value).to_owned()))
+        });
         let delete = Delete::builder()
             .table_name(self.tables.name(table))
-            .key(table.key(), AttributeValue::S(key.to_owned()))
+            .set_key(Some(key.collect()))
             .condition_expression(expression)
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(values)

@@ -221,7 +221,6 @@ impl Funnel {
         self.attributes.iter().find(|attribute| attribute.id.as_str() == id)
     }
 
-
     /// A plan.
     pub fn plan(&self, id: &str) -> Option<&Plan> {
         self.plans.iter().find(|plan| plan.id.as_str() == id)

@@ -12,6 +12,7 @@ pub mod problem;
 pub mod simulation;
 pub mod texts;
 
+mod condition;
 mod expression;
 mod html;
 mod loader;
@@ -20,10 +21,11 @@ mod plain;
 mod reader;
 
 pub use funnel::Funnel;
+pub use loader::{Checked, check};
 pub use mail::{Mail, MailConsultation, MailContext, MailPurchase, RenderProblem, RenderedMail};
 pub use page::{
     ApplyForm, BookedForm, BookingForm, CONTENT_SECURITY_POLICY, Form, FormError, FormKind, Message, Moving,
     OptInForm, Page, PageContext, SlotChoice,
 };
-pub use problem::Problem;
+pub use problem::{Problem, Severity};
 pub use texts::Locale;

@@ -188,7 +188,8 @@ impl Funnel {
             variables.insert("name", Value::from(name));
         }
         if let Some(consultation) = &person.consultation {
-            let end = consultation.start + TimeDelta::minutes(self.consultation.availability.minutes);
+            let minutes = self.consultation.as_ref().map_or(0, |offer| offer.availability.minutes);
+            let end = consultation.start + TimeDelta::minutes(minutes);
             variables.insert(
                 "consultation_start",
                 Value::from(format::date_time(consultation.start, person.time_zone, self.locale)),
@@ -215,18 +216,23 @@ impl Funnel {
     }
 
     /// Variables that say the same to everybody.
-    pub(crate) fn own_variables(&self, public_url: &str) -> [(&'static str, Value); 9] {
-        [
+    pub(crate) fn own_variables(&self, public_url: &str) -> Vec<(&'static str, Value)> {
+        let mut variables = vec![
             ("public_url", Value::from(public_url)),
             ("sender_name", Value::from(&self.sender.name)),
             ("sender_address", Value::from(self.sender.address.as_str())),
             ("postal_address", Value::from(&self.sender.postal_address)),
             ("contact", Value::from(&self.sender.contact)),
-            ("consultation_title", Value::from(&self.consultation.title)),
-            ("consultation_minutes", Value::from(self.consultation.availability.minutes)),
-            ("meeting_url", Value::from(&self.consultation.meeting_url)),
-            ("meeting_note", Value::from(&self.consultation.meeting_note)),
-        ]
+        ];
+        if let Some(consultation) = &self.consultation {
+            variables.extend([
+                ("consultation_title", Value::from(&consultation.title)),
+                ("consultation_minutes", Value::from(consultation.availability.minutes)),
+                ("meeting_url", Value::from(&consultation.meeting_url)),
+                ("meeting_note", Value::from(&consultation.meeting_note)),
+            ]);
+        }
+        variables
     }
 
     fn frame(&self, mail: &Mail) -> Result<Frame, String> {

@@ -377,7 +377,7 @@ impl Funnel {
     }
 
     fn booked_values(&self, form: &BookedForm) -> Value {
-        let minutes = self.consultation.availability.minutes;
+        let minutes = self.consultation.as_ref().map_or(0, |offer| offer.availability.minutes);
         context! {
             minutes,
             token => &form.token,

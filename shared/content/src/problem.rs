@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-/// One thing that keeps a funnel from starting.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+use serde::Serialize;
+
+/// One thing that is wrong with a funnel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// The file, relative to the funnel's directory.
     pub file: String,
@@ -12,10 +14,45 @@ pub struct Problem {
     pub line: Option<usize>,
     /// Column in characters, from 1.
     pub column: Option<usize>,
+    pub severity: Severity,
     /// What is wrong.
     pub what: String,
     /// What to do about it.
     pub mend: String,
+}
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The funnel does not start.
+    Error,
+    /// It starts, but hardly does what was meant.
+    Warning,
+}
+
+impl Problem {
+    /// A problem of a file or folder as a whole.
+    pub(crate) fn of_file(file: impl Into<String>, what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            line: None,
+            column: None,
+            severity: Severity::Error,
+            what: what.into(),
+            mend: mend.into(),
+        }
+    }
+
+    /// The same, as a warning.
+    pub(crate) fn as_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
+    }
+
+    /// Whether it keeps the funnel from starting.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
 }
 
 impl fmt::Display for Problem {
@@ -24,7 +61,8 @@ impl fmt::Display for Problem {
         for place in [self.line, self.column].into_iter().flatten() {
             write!(f, ":{place}")?;
         }
-        write!(f, ": {}\n  mend: {}", self.what, self.mend)
+        let warning = if self.is_error() { "" } else { "warning: " };
+        write!(f, ": {warning}{}\n  mend: {}", self.what, self.mend)
     }
 }
 
@@ -51,11 +89,9 @@ impl Source {
         let before = self.text.get(..span.start).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Problem {
-            file: self.file.clone(),
             line: Some(before.matches('\n').count() + 1),
             column: Some(before.get(line_start..).unwrap_or_default().chars().count() + 1),
-            what: what.into(),
-            mend: mend.into(),
+            ..self.problem_of_file(what, mend)
         }
     }
 
@@ -66,18 +102,12 @@ impl Source {
         what: impl Into<String>,
         mend: impl Into<String>,
     ) -> Problem {
-        Problem {
-            file: self.file.clone(),
-            line: Some(line),
-            column: None,
-            what: what.into(),
-            mend: mend.into(),
-        }
+        Problem { line: Some(line), ..self.problem_of_file(what, mend) }
     }
 
     /// A problem of the file as a whole.
     pub(crate) fn problem_of_file(&self, what: impl Into<String>, mend: impl Into<String>) -> Problem {
-        Problem { file: self.file.clone(), line: None, column: None, what: what.into(), mend: mend.into() }
+        Problem::of_file(&self.file, what, mend)
     }
 }
 
@@ -143,5 +173,6 @@ mod tests {
         let problem = source.problem(&(at..at + 1), "what", "mend");
         assert_eq!((problem.line, problem.column), (Some(2), Some(4)));
         assert_eq!(problem.to_string(), "a.toml:2:4: what\n  mend: mend");
+        assert_eq!(problem.as_warning().to_string(), "a.toml:2:4: warning: what\n  mend: mend");
     }
 }

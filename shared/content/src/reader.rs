@@ -16,6 +16,19 @@ pub(crate) struct At<T> {
     pub(crate) span: Range<usize>,
 }
 
+/// A text or a table, where either may be written.
+pub(crate) enum Item<'a> {
+    Text(At<String>),
+    Table(Reader<'a>),
+}
+
+/// A text or a whole number, where either may be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Text(String),
+    Number(i64),
+}
+
 /// A table being read.
 pub(crate) struct Reader<'a> {
     source: &'a Source,
@@ -63,6 +76,11 @@ impl<'a> Reader<'a> {
     fn find(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.insert(key);
         self.table.get(key)
+    }
+
+    /// Whether the key is written.
+    pub(crate) fn has(&mut self, key: &'static str) -> bool {
+        self.find(key).is_some()
     }
 
     fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str) -> Problem {
@@ -141,6 +159,18 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// A text that may be missing and is turned into a value.
+    pub(crate) fn optional_parsed<T>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+        problems: &mut Problems,
+    ) -> Option<At<T>> {
+        self.find(key)?;
+        self.parsed(key, example, parse, problems)
     }
 
     /// A whole number within limits.
@@ -257,6 +287,17 @@ impl<'a> Reader<'a> {
             problems.push(self.missing(key, &wanted));
             return None;
         };
+        self.fitting_numbers(key, value, count, &limits, problems)
+    }
+
+    fn fitting_numbers(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        count: usize,
+        limits: &std::ops::RangeInclusive<i64>,
+        problems: &mut Problems,
+    ) -> Option<At<Vec<i64>>> {
         let numbers: Option<Vec<i64>> = value.get_ref().as_array().and_then(|list| {
             list.iter().map(|item| integer(item.get_ref()).filter(|number| limits.contains(number))).collect()
         });
@@ -266,7 +307,11 @@ impl<'a> Reader<'a> {
                 problems.push(self.source.problem(
                     &value.span(),
                     format!("`{key}` does not fit"),
-                    format!("write {wanted}"),
+                    format!(
+                        "write a list of {count} whole numbers from {} to {}",
+                        limits.start(),
+                        limits.end()
+                    ),
                 ));
                 None
             }
@@ -275,10 +320,19 @@ impl<'a> Reader<'a> {
 
     /// A table that must be there.
     pub(crate) fn table(&mut self, key: &'static str, problems: &mut Problems) -> Option<Reader<'a>> {
-        let Some(value) = self.find(key) else {
+        if !self.has(key) {
             problems.push(self.missing(key, &format!("a table `[{}]`", self.path(key))));
-            return None;
-        };
+        }
+        self.optional_table(key, problems)
+    }
+
+    /// A table that may be missing, written under its heading or between braces.
+    pub(crate) fn optional_table(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Option<Reader<'a>> {
+        let value = self.find(key)?;
         match value.get_ref().as_table() {
             Some(table) => Some(self.inner(table, value.span(), format!("[{}]", self.path(key)))),
             None => {
@@ -306,16 +360,105 @@ impl<'a> Reader<'a> {
         tables
     }
 
+    /// A list of texts and tables; it may be missing.
+    pub(crate) fn items(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        problems: &mut Problems,
+    ) -> Vec<Item<'a>> {
+        let Some(value) = self.find(key) else { return vec![] };
+        let Some(list) = value.get_ref().as_array() else {
+            problems.push(self.wrong(value, key, &format!("a list: `{key} = [\"{example}\"]`")));
+            return vec![];
+        };
+        list.iter().filter_map(|item| self.as_item(key, example, item, problems)).collect()
+    }
+
+    /// A text or a table that must be there.
+    pub(crate) fn item(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        problems: &mut Problems,
+    ) -> Option<Item<'a>> {
+        let Some(value) = self.find(key) else {
+            problems.push(self.missing(key, &format!("`{key} = \"{example}\"`")));
+            return None;
+        };
+        self.as_item(key, example, value, problems)
+    }
+
+    fn as_item(
+        &self,
+        key: &'static str,
+        example: &str,
+        value: &'a Spanned<DeValue<'a>>,
+        problems: &mut Problems,
+    ) -> Option<Item<'a>> {
+        if let Some(text) = value.get_ref().as_str() {
+            return Some(Item::Text(At { value: text.to_owned(), span: value.span() }));
+        }
+        if let Some(table) = value.get_ref().as_table() {
+            return Some(Item::Table(self.inner(table, value.span(), format!("`{key}`"))));
+        }
+        problems.push(self.wrong(value, key, &format!("a text such as `\"{example}\"`, or a table")));
+        None
+    }
+
+    /// All keys of the table with their texts and whole numbers.
+    pub(crate) fn scalars(self, problems: &mut Problems) -> Vec<(At<String>, At<Scalar>)> {
+        let mut scalars = vec![];
+        for (key, value) in self.table {
+            let text = value.get_ref().as_str().map(|text| Scalar::Text(text.to_owned()));
+            match text.or_else(|| integer(value.get_ref()).map(Scalar::Number)) {
+                Some(scalar) => scalars.push((name_of(key), At { value: scalar, span: value.span() })),
+                None => problems.push(self.wrong(value, key.get_ref(), "a text or a whole number")),
+            }
+        }
+        scalars
+    }
+
+    /// All keys of the table with their texts.
+    pub(crate) fn texts_by_name(self, example: &str, problems: &mut Problems) -> Vec<(At<String>, At<String>)> {
+        let mut texts = vec![];
+        for (key, value) in self.table {
+            match value.get_ref().as_str() {
+                Some(text) => texts.push((name_of(key), At { value: text.to_owned(), span: value.span() })),
+                None => problems.push(self.wrong(
+                    value,
+                    key.get_ref(),
+                    &format!("a text: `{} = \"{example}\"`", key.get_ref()),
+                )),
+            }
+        }
+        texts
+    }
+
     /// All keys of the table with their whole numbers (weights by name).
-    pub(crate) fn weights(self, problems: &mut Problems) -> Vec<(String, u32)> {
+    pub(crate) fn weights(self, problems: &mut Problems) -> Vec<(At<String>, u32)> {
         let mut weights = vec![];
         for (key, value) in self.table {
             match integer(value.get_ref()).and_then(|number| u32::try_from(number).ok()) {
-                Some(weight) => weights.push((key.get_ref().to_string(), weight)),
+                Some(weight) => weights.push((name_of(key), weight)),
                 None => problems.push(self.wrong(value, key.get_ref(), "a whole number from 0")),
             }
         }
         weights
+    }
+
+    /// All keys of the table with their pairs of whole numbers.
+    pub(crate) fn pairs(
+        self,
+        limits: &std::ops::RangeInclusive<i64>,
+        problems: &mut Problems,
+    ) -> Vec<(At<String>, At<Vec<i64>>)> {
+        let mut pairs = vec![];
+        for (key, value) in self.table {
+            let pair = self.fitting_numbers(key.get_ref(), value, 2, limits, problems);
+            pairs.extend(pair.map(|pair| (name_of(key), pair)));
+        }
+        pairs
     }
 
     /// Reports the keys that nobody asked for.
@@ -340,6 +483,10 @@ impl<'a> Reader<'a> {
     fn inner(&self, table: &'a DeTable<'a>, span: Range<usize>, title: String) -> Self {
         Reader { source: self.source, table, span, title, asked: BTreeSet::new() }
     }
+}
+
+fn name_of(key: &Spanned<std::borrow::Cow<'_, str>>) -> At<String> {
+    At { value: key.get_ref().to_string(), span: key.span() }
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {

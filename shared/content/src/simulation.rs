@@ -1,10 +1,14 @@
 //! How synthetic people behave: the rates of `simulation.toml`.
 
+use domain::id::Id;
+
 /// Everything that a simulation draws by lot. Rates are per mille; spans are `(from, until)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simulation {
     /// Of 1,000 visitors of the landing page, so many opt in.
     pub visitors_opt_in: u32,
+    /// Of 1,000 who opt in, so many confirm their address (double opt-in).
+    pub confirm: u32,
     /// Weight of each hour of the day, in the funnel's zone, at which people arrive; 24 of them.
     pub hours: Vec<u32>,
     /// Weight of each source, by name.
@@ -12,8 +16,14 @@ pub struct Simulation {
     /// Their shares add up to 1,000.
     pub people: Vec<People>,
     pub mails: MailRates,
-    pub consultations: ConsultationRates,
-    pub sales: SaleRates,
+    /// There if the funnel has a consultation.
+    pub consultations: Option<ConsultationRates>,
+    /// There if the funnel has plans.
+    pub sales: Option<SaleRates>,
+    /// What people do elsewhere.
+    pub behaviour: Vec<Behaviour>,
+    /// What a simulation of this funnel is expected to find.
+    pub expect: Option<Expect>,
 }
 
 /// One kind of people.
@@ -28,9 +38,24 @@ pub struct People {
     pub click: u32,
     /// Of 1,000 mails, so many make their reader unsubscribe.
     pub unsubscribe: u32,
-    /// Of 1,000 people, so many book a consultation.
+    /// Of 1,000 people, so many book a consultation; 0 where there is none.
     pub book: u32,
 }
+
+/// Facts of Michi's after which people may do something elsewhere.
+pub const HAPPENINGS: [&str; 4] = ["opted_in", "consultation_booked", "consultation_held", "customer_paid"];
+
+/// The figures that every simulation has.
+pub const FIGURES: [&str; 8] = [
+    "leads",
+    "mails_sent",
+    "mails_opened",
+    "mails_clicked",
+    "unsubscribed",
+    "consultations_booked",
+    "consultations_held",
+    "sales",
+];
 
 /// What happens to mails.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,4 +93,40 @@ pub struct SaleRates {
     pub buy_after_hours: (i64, i64),
     /// Weight of each plan, by id.
     pub plans: Vec<(String, u32)>,
+}
+
+/// What some people do elsewhere, some time after something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behaviour {
+    pub what: Doing,
+    /// Of 1,000 who did what `after` says, so many do it.
+    pub of: u32,
+    /// One of [`HAPPENINGS`], or the id of a fact or page of another behaviour.
+    pub after: String,
+    /// So much later, each time.
+    pub after_hours: (i64, i64),
+    /// So often.
+    pub times: u32,
+    /// The same kinds of names; whoever did that before does not do this.
+    pub unless: Option<String>,
+}
+
+/// Something that people do elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doing {
+    /// Another system tells one of the funnel's own facts.
+    Fact(Id),
+    /// A page is looked at.
+    Page(Id),
+}
+
+/// A simulation and what it is expected to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expect {
+    pub leads: u32,
+    pub days: u32,
+    pub seed: u64,
+    /// The least and the most of each: one of [`FIGURES`], the id of one of the funnel's own facts,
+    /// `sequence.ID` (people who entered it) or `mail.ID` (mails sent).
+    pub figures: Vec<(String, (u64, u64))>,
 }

@@ -10,6 +10,7 @@ use content::{
     MailContext, MailPurchase, Message, Moving, OptInForm, PageContext, RenderedMail, SlotChoice,
 };
 use domain::id::Id;
+use domain::sequence::{Act, Sequence};
 
 fn coaching() -> Funnel {
     Funnel::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../funnels/coaching")).unwrap_or_else(
@@ -17,6 +18,14 @@ fn coaching() -> Funnel {
             panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
         },
     )
+}
+
+/// The mails of a sequence, in its order.
+fn sent(sequence: &Sequence) -> impl Iterator<Item = &Id> {
+    sequence.program.steps.iter().filter_map(|step| match &step.act {
+        Act::Send { mail, .. } => Some(mail),
+        _ => None,
+    })
 }
 
 fn id(text: &str) -> Id {
@@ -143,8 +152,8 @@ fn every_mail_shows_who_writes_and_how_to_leave() {
 fn every_mail_of_every_sequence_can_be_made_with_and_without_a_name() {
     let funnel = coaching();
     for sequence in &funnel.sequences {
-        for step in &sequence.steps {
-            let mail = funnel.mail(&step.send).unwrap();
+        for id in sent(sequence) {
+            let mail = funnel.mail(id).unwrap();
             assert_eq!(mail.class, sequence.class);
             for name in [Some("山田 花子".to_owned()), Some(" ".to_owned()), None] {
                 let person = MailContext { name: name.clone(), ..hanako() };
@@ -169,12 +178,7 @@ fn every_mail_of_every_sequence_can_be_made_with_and_without_a_name() {
             }
         }
     }
-    let sent: Vec<String> = funnel
-        .sequences
-        .iter()
-        .flat_map(|sequence| &sequence.steps)
-        .map(|step| step.send.to_string())
-        .collect();
+    let sent: Vec<String> = funnel.sequences.iter().flat_map(sent).map(Id::to_string).collect();
     for mail in funnel.mails() {
         assert!(sent.contains(&mail.id.to_string()), "nobody ever gets {}", mail.id);
     }
@@ -265,14 +269,12 @@ fn the_funnel_says_what_the_business_does() {
         (Locale::Ja, Tz::Asia__Tokyo, "JPY")
     );
     let nurture = funnel.sequence(&id("nurture")).unwrap();
-    assert_eq!(nurture.steps.len(), 7);
-    let inviting = nurture
-        .steps
-        .iter()
-        .filter(|step| funnel.mail(&step.send).is_some_and(|mail: &Mail| mail.links_to("booking_url")))
+    assert_eq!(nurture.program.steps.len(), 7);
+    let inviting = sent(nurture)
+        .filter(|id| funnel.mail(id).is_some_and(|mail: &Mail| mail.links_to("booking_url")))
         .count();
     assert_eq!(inviting, 4, "days 4 to 7 lead to the consultation");
-    assert_eq!(funnel.consultation.availability.minutes, 60);
+    assert_eq!(funnel.consultation.as_ref().unwrap().availability.minutes, 60);
     assert_eq!(
         funnel.plans.iter().map(|plan| (plan.name.as_str(), plan.price)).collect::<Vec<_>>(),
         [("スタンダード", 330_000), ("プレミアム", 880_000), ("VIP", 1_650_000)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{engagement::MailClass, id::Id, lead::Lead, time};
+use crate::{engagement::MailClass, id::Id, lead::Lead, sending::refusal, time};
 
 /// One row of the Broadcasts table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub enum BroadcastError {
     Sending,
     #[error("plan it first: then it is known who will get it")]
     NotPlanned,
+    #[error("it is paused; resume it")]
+    Paused,
     #[error("it is not being sent")]
     NotSending,
     #[error("it is not paused")]
@@ -94,7 +96,8 @@ impl Broadcast {
             (C::Start, Some(S::Planned)) => S::Sending,
             (C::Pause, Some(S::Sending)) => S::Paused,
             (C::Resume, Some(S::Paused)) => S::Sending,
-            (C::Plan | C::Start, Some(S::Sending | S::Paused)) => return Err(E::Sending),
+            (C::Plan | C::Start, Some(S::Sending)) => return Err(E::Sending),
+            (C::Plan | C::Start, Some(S::Paused)) => return Err(E::Paused),
             (C::Plan | C::Start, Some(S::Done)) => return Err(E::Done),
             (C::Start, None | Some(S::Planning)) => return Err(E::NotPlanned),
             (C::Pause, _) => return Err(E::NotSending),
@@ -159,11 +162,5 @@ pub fn excluded(lead: &Lead, class: MailClass, topics: &[Id], in_segment: bool) 
     if !in_segment {
         return Some("not in the segment".to_owned());
     }
-    if !lead.mailing.allows(class) {
-        return Some(format!("the person is {}", lead.mailing.as_str()));
-    }
-    let unwanted = class == MailClass::Marketing
-        && !topics.is_empty()
-        && topics.iter().all(|topic| lead.preferences.topics_off.contains(topic));
-    unwanted.then(|| "the person does not want this topic".to_owned())
+    refusal(lead, class, topics)
 }

@@ -141,7 +141,7 @@ impl Known<'_> {
 
     /// Whether the trigger has happened, since that moment if there is one.
     pub fn happened(&self, trigger: &Trigger, since: Option<DateTime<Utc>>) -> bool {
-        let late_enough = |at: DateTime<Utc>| since.is_none_or(|since| at >= since);
+        let late_enough = |at: DateTime<Utc>| at <= self.now && since.is_none_or(|since| at >= since);
         let mails = |at: fn(&Engagement) -> Option<DateTime<Utc>>| {
             self.ledger.iter().filter_map(at).any(late_enough)
         };
@@ -149,6 +149,7 @@ impl Known<'_> {
         match trigger {
             Trigger::Fact(FactKind::MailOpened) => mails(|mail| mail.opened_at),
             Trigger::Fact(FactKind::MailClicked) => mails(|mail| mail.clicked_at),
+            Trigger::Fact(FactKind::MailBounced) => mails(Engagement::bounced_at),
             Trigger::Page { page, times } => {
                 let since = since.unwrap_or(DateTime::<Utc>::MIN_UTC);
                 self.views(page, since) >= i64::from(*times)
@@ -160,9 +161,20 @@ impl Known<'_> {
         }
     }
 
+    /// The sends of a mail.
+    fn mails(&self, mail: &Id) -> impl Iterator<Item = &Engagement> {
+        self.ledger.iter().filter(move |row| row.mail.as_ref() == Some(mail))
+    }
+
+    /// Whether that was before now, as far as anybody knows.
+    fn was(&self, at: Option<DateTime<Utc>>) -> bool {
+        at.is_none_or(|at| at <= self.now)
+    }
+
     fn views(&self, page: &Id, since: DateTime<Utc>) -> i64 {
         let views = self.timeline.iter().filter(|event| {
             event.occurred_at >= since
+                && event.occurred_at <= self.now
                 && matches!(&event.fact, Fact::PageSeen { page: seen } if seen == page.as_str())
         });
         i64::try_from(views.count()).unwrap_or(i64::MAX)
@@ -190,9 +202,9 @@ impl Condition {
             Self::Source(source) => lead.source.as_ref().is_some_and(|is| is.as_str() == source),
             Self::Magnet(magnet) => lead.lead_magnet_type.as_ref() == Some(magnet),
             Self::Locale(locale) => lead.locale.as_ref() == Some(locale),
-            Self::Opened(mail) => known.ledger.iter().any(|row| row.mail.as_ref() == Some(mail) && row.opened),
+            Self::Opened(mail) => known.mails(mail).any(|row| row.opened && known.was(row.opened_at)),
             Self::Clicked { mail, link } => {
-                known.ledger.iter().filter(|row| row.mail.as_ref() == Some(mail)).any(|row| match link {
+                known.mails(mail).filter(|row| known.was(row.clicked_at)).any(|row| match link {
                     None => row.clicked,
                     Some(link) => row.clicked_links.iter().any(|clicked| clicked.contains(link.as_str())),
                 })
@@ -227,15 +239,9 @@ impl Condition {
             | Self::Magnet(_)
             | Self::Locale(_) => Needs::default(),
             Self::Score(..) | Self::SilentDays(..) => Needs { ledger: true, timeline: true, enrolments: false },
-            Self::Opened(_)
-            | Self::Clicked { .. }
-            | Self::Ever(Trigger::Fact(FactKind::MailOpened | FactKind::MailClicked))
-            | Self::Happened(Trigger::Fact(FactKind::MailOpened | FactKind::MailClicked)) => {
-                Needs { ledger: true, ..Needs::default() }
-            }
-            Self::Seen { .. } | Self::Ever(_) | Self::Happened(_) => {
-                Needs { timeline: true, ..Needs::default() }
-            }
+            Self::Opened(_) | Self::Clicked { .. } => Needs { ledger: true, ..Needs::default() },
+            Self::Seen { .. } => Needs { timeline: true, ..Needs::default() },
+            Self::Ever(trigger) | Self::Happened(trigger) => trigger.needs(),
             Self::Inside(_) => Needs { enrolments: true, ..Needs::default() },
         }
     }
@@ -247,14 +253,18 @@ impl Condition {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.listens_to(kind)),
             Self::Not(part) => part.listens_to(kind),
-            Self::Tag(_) => matches!(kind, K::Tagged | K::OptedIn),
+            Self::Tag(_) => matches!(kind, K::Tagged | K::OptInRequested | K::OptedIn),
             Self::Stage(..) => matches!(kind, K::StageChanged | K::CustomerPaid),
-            Self::Attribute { .. } | Self::Source(_) | Self::Magnet(_) | Self::Locale(_) => kind == K::OptedIn,
+            Self::Attribute { .. } | Self::Source(_) | Self::Magnet(_) | Self::Locale(_) => {
+                matches!(kind, K::OptInRequested | K::OptedIn)
+            }
             Self::Opened(_) => kind == K::MailOpened,
             Self::Clicked { .. } => kind == K::MailClicked,
             Self::Seen { .. } => kind == K::PageSeen,
             Self::Ever(trigger) | Self::Happened(trigger) => trigger.kind() == Some(kind),
-            Self::Score(..) | Self::SilentDays(..) => kind.is_activity() || kind == K::Unsubscribed,
+            // Any fact that funnels can name may have points, and fits may ask about any.
+            Self::Score(..) => kind.is_named_by_funnels() || kind == K::Told,
+            Self::SilentDays(..) => kind.is_activity(),
             // Entering a sequence is no fact; a wait for it looks when its time is over.
             Self::Inside(_) => false,
         }

@@ -61,6 +61,13 @@ pub struct Engagement {
     pub clicked_links: BTreeSet<String>,
 }
 
+impl Engagement {
+    /// When a mail that came back for good was sent: nobody wrote down when it came back.
+    pub fn bounced_at(&self) -> Option<DateTime<Utc>> {
+        (self.state == EngagementState::Bounced).then_some(self.sent_date.unwrap_or(self.claimed_at))
+    }
+}
+
 /// A link without the personal key that links to our own pages carry: the same for everybody.
 pub fn impersonal(link: &str) -> &str {
     link.split_once("?t=").map_or(link, |(page, _)| page)

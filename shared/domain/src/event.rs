@@ -357,6 +357,12 @@ impl FactKind {
 }
 
 impl Fact {
+    /// Whether a machine did it on the person's behalf (a mail client's proxy, a virus scanner):
+    /// that says nothing about her.
+    pub fn is_by_machine(&self) -> bool {
+        matches!(self, Self::MailOpened { machine: true, .. } | Self::MailClicked { machine: true, .. })
+    }
+
     /// Which kind of fact it is.
     pub fn kind(&self) -> FactKind {
         match self {

@@ -395,6 +395,21 @@ pub fn prefer(lead: Lead, preferences: Preferences, now: DateTime<Utc>, zone: Tz
     Some(LeadChange { lead: Lead { preferences, version, ..lead }, event })
 }
 
+/// Somebody who left comes back on the preference page, with a new consent.
+pub fn resubscribe(
+    lead: Lead,
+    preferences: Preferences,
+    consent: Consent,
+    now: DateTime<Utc>,
+    zone: Tz,
+) -> LeadChange {
+    let version = lead.version + 1;
+    let key = format!("{}.{version}", lead.lead_id);
+    let event = Event::about(&lead.lead_id, &key, Fact::PreferencesChanged {}, now, zone);
+    let lead = Lead { preferences, consent, mailing: opened(lead.mailing), version, ..lead };
+    LeadChange { lead, event }
+}
+
 /// Gives a tag. `None` when she has it. `key` names the cause, so that a repeat is the same fact.
 pub fn tag(lead: Lead, tag: &str, key: &str, now: DateTime<Utc>, zone: Tz) -> Option<LeadChange> {
     if lead.tags.iter().any(|known| known == tag) || lead.tags.len() >= TAGS {

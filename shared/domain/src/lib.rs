@@ -18,6 +18,8 @@ pub mod lead;
 pub mod limits;
 pub mod mac;
 pub mod relay;
+#[cfg(test)]
+mod samples;
 pub mod score;
 pub mod sending;
 pub mod sequence;

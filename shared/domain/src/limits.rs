@@ -65,3 +65,9 @@ pub const BROADCAST_TICK_SECONDS: i64 = 60;
 pub const WEBHOOK_SECONDS: u64 = 10;
 /// How often a webhook is tried before the sequence goes on without it.
 pub const WEBHOOK_TRIES: u32 = 5;
+/// How long a score that can't fall is left alone before somebody looks again, in days.
+pub const SCORE_WATCH_DAYS: i64 = 30;
+/// Days that a mail which can't be made for a person is tried again before it is given up.
+pub const HELD_DAYS: usize = 7;
+/// Longest pause that a person can choose, in days.
+pub const PAUSE_DAYS: i64 = 365;

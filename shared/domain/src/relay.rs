@@ -57,7 +57,9 @@ fn enters(trigger: &Trigger, fact: &Fact) -> bool {
 /// Whether the fact is a reason to begin watching for the trigger.
 fn makes_watchful(trigger: &Trigger, fact: &Fact) -> bool {
     match trigger {
-        Trigger::Inactive { .. } => fact.kind().is_activity() && fact.kind() != FactKind::OptInRequested,
+        Trigger::Inactive { .. } => {
+            fact.kind().is_activity() && !fact.is_by_machine() && fact.kind() != FactKind::OptInRequested
+        }
         Trigger::ScoreFallsTo(limit) => {
             matches!(fact, Fact::ScoreCrossed { threshold, rising: true, .. } if threshold == limit)
         }
@@ -98,7 +100,9 @@ pub fn stops(event: &Event, sequence: &Sequence, enrolment: &Enrolment) -> bool 
 fn ends(sequence: &Sequence, fact: &Fact) -> bool {
     let silenced = matches!(fact.kind(), FactKind::Unsubscribed | FactKind::MailComplained)
         && sequence.class == MailClass::Marketing;
-    silenced || sequence.exit.iter().any(|trigger| trigger.matches(fact))
+    // Views are counted by whoever is about to write ([`Sequence::is_over`]): one alone says little.
+    let counted = |trigger: &Trigger| matches!(trigger, Trigger::Page { times, .. } if *times > 1);
+    silenced || sequence.exit.iter().any(|trigger| trigger.matches(fact) && !counted(trigger))
 }
 
 /// What the fact is about, besides the person.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     condition::{Known, Needs, Test},
+    engagement::Engagement,
     event::{Fact, FactKind},
     id::Id,
     trigger::Trigger,
@@ -34,7 +35,8 @@ pub struct Scoring {
     pub thresholds: Vec<i64>,
 }
 
-/// Points for what a person is.
+/// Points for what a person is. Its test sees neither her score, of which it is a part, nor the
+/// sequences that she is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FitRule {
     pub test: Test,
@@ -48,7 +50,7 @@ pub struct BehaviourRule {
     /// How the rule is called in explanations.
     pub name: String,
     pub points: i64,
-    /// The rule's points in all never go beyond this.
+    /// The rule's points in all, given or taken, never go beyond this.
     pub at_most: Option<i64>,
     pub once: Once,
 }
@@ -154,9 +156,10 @@ impl Scoring {
 
     /// Whether a fact of this kind can change a score.
     pub fn listens_to(&self, kind: FactKind) -> bool {
-        // An opt-in may bring attributes; any activity ends a silence.
+        // Any activity ends a silence.
+        let fits = self.fit.iter().any(|rule| rule.test.condition.listens_to(kind));
         let rules = self.behaviour.iter().any(|rule| rule.on.kind() == Some(kind));
-        !self.is_empty() && (rules || kind == FactKind::OptedIn || (kind.is_activity() && !self.decay.is_empty()))
+        fits || rules || (!self.is_empty() && kind.is_activity() && !self.decay.is_empty())
     }
 
     /// What has to be read for a score.
@@ -172,14 +175,18 @@ impl Scoring {
             quiet_since: known.lead.opt_in_date,
             decays: 0,
         };
-        for rule in self.fit.iter().filter(|rule| rule.test.condition.holds(known)) {
+        let without = Self::default();
+        let as_fit = Known { scoring: &without, enrolments: &[], ..*known };
+        for rule in self.fit.iter().filter(|rule| rule.test.condition.holds(&as_fit)) {
             count.fit += rule.points;
             count.entries.push(ScoreEntry { at: None, what: rule.test.text.clone(), points: rule.points });
         }
         let mut given: BTreeMap<usize, (i64, DateTime<Utc>)> = BTreeMap::new();
-        for (at, fact) in acts(known) {
+        let mut views: BTreeMap<String, u32> = BTreeMap::new();
+        for (at, _, fact) in acts(known) {
             self.decay_until(&mut count, at);
-            for (number, rule) in self.behaviour.iter().enumerate().filter(|(_, rule)| rule.on.matches(&fact)) {
+            let view = nth_view(&mut views, &fact);
+            for (number, rule) in self.behaviour.iter().enumerate().filter(|(_, rule)| rule.is_about(&fact, view)) {
                 let earlier = given.get(&number).copied();
                 let repeated = earlier.is_some_and(|(_, last)| match rule.once {
                     Once::Always => false,
@@ -190,7 +197,8 @@ impl Scoring {
                     continue;
                 }
                 let so_far = earlier.map_or(0, |(points, _)| points);
-                let points = rule.at_most.map_or(rule.points, |most| rule.points.min(most - so_far).max(0));
+                let left = rule.at_most.map_or(i64::MAX, |most| (most - so_far.abs()).max(0));
+                let points = rule.points.clamp(-left, left);
                 given.insert(number, (so_far + points, at));
                 count.add(at, rule.name.clone(), points);
             }
@@ -219,10 +227,29 @@ impl Scoring {
     }
 }
 
+impl BehaviourRule {
+    /// `view` says for the so-manieth time its page was seen, if the fact is that.
+    fn is_about(&self, fact: &Fact, view: u32) -> bool {
+        let counted = match self.on {
+            Trigger::Page { times, .. } if times > 1 => view == times,
+            _ => true,
+        };
+        counted && self.on.matches(fact)
+    }
+}
+
+/// Counts the views of each page.
+fn nth_view(views: &mut BTreeMap<String, u32>, fact: &Fact) -> u32 {
+    let Fact::PageSeen { page } = fact else { return 0 };
+    let view = views.entry(page.clone()).or_default();
+    *view += 1;
+    *view
+}
+
 impl Count {
     /// Adds points, but never so that the total falls below 0.
     fn add(&mut self, at: DateTime<Utc>, what: String, points: i64) {
-        let floor = -self.fit.max(0);
+        let floor = -self.fit;
         let after = (self.behaviour + points).max(floor.min(self.behaviour));
         let points = after - self.behaviour;
         self.behaviour = after;
@@ -240,23 +267,35 @@ impl Count {
     }
 }
 
-/// What the person did until `known.now`, in order of time: the timeline, and the first opening and
-/// click of each mail from the ledger.
-fn acts(known: &Known<'_>) -> Vec<(DateTime<Utc>, Fact)> {
-    let told = known.timeline.iter().map(|event| (event.occurred_at, event.fact.clone()));
+/// What the person did until `known.now`, in order of time: the timeline, and of each mail in the
+/// ledger that it was opened, clicked or came back. What happened at the same moment is in the order
+/// of names, so that the score never depends on the order in which rows were read.
+fn acts(known: &Known<'_>) -> Vec<(DateTime<Utc>, String, Fact)> {
+    let told = known.timeline.iter().map(|event| (event.occurred_at, event.event_id.clone(), event.fact.clone()));
     let mail = known.ledger.iter().flat_map(|row| {
-        let (engagement_id, email_campaign_id) = (row.engagement_id.clone(), row.email_campaign_id.clone());
-        let opened = row.opened_at.map(|at| {
-            let (engagement_id, email_campaign_id) = (engagement_id.clone(), email_campaign_id.clone());
-            (at, Fact::MailOpened { engagement_id, email_campaign_id, machine: false })
+        let act = |at: Option<DateTime<Utc>>, fact: fn(String, String, &Engagement) -> Fact| {
+            let fact = fact(row.engagement_id.clone(), row.email_campaign_id.clone(), row);
+            at.map(|at| (at, format!("{}.{}", fact.kind().as_str(), row.engagement_id), fact))
+        };
+        let opened = act(row.opened_at, |engagement_id, email_campaign_id, _| Fact::MailOpened {
+            engagement_id,
+            email_campaign_id,
+            machine: false,
         });
-        let link = row.click_url.clone().unwrap_or_default();
-        let clicked = row.clicked_at.map(|at| {
-            (at, Fact::MailClicked { engagement_id, email_campaign_id, link, machine: false })
+        let clicked = act(row.clicked_at, |engagement_id, email_campaign_id, row| Fact::MailClicked {
+            engagement_id,
+            email_campaign_id,
+            link: row.click_url.clone().unwrap_or_default(),
+            machine: false,
         });
-        [opened, clicked].into_iter().flatten()
+        let bounced = act(row.bounced_at(), |engagement_id, email_campaign_id, _| Fact::MailBounced {
+            engagement_id,
+            email_campaign_id,
+            permanent: true,
+        });
+        [opened, clicked, bounced].into_iter().flatten()
     });
-    let mut acts: Vec<_> = told.chain(mail).filter(|(at, _)| *at <= known.now).collect();
-    acts.sort_by_key(|(at, _)| *at);
+    let mut acts: Vec<_> = told.chain(mail).filter(|(at, ..)| *at <= known.now).collect();
+    acts.sort_by(|(at, key, _), (other_at, other, _)| (at, key).cmp(&(other_at, other)));
     acts
 }

@@ -1,8 +1,6 @@
 //! When, and whether, a mail may go out: windows, the frequency cap, pauses, topics.
 
-use std::collections::BTreeSet;
-
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc, Weekday};
+use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Utc, Weekday};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -28,11 +26,8 @@ impl Window {
     /// Whether it is open at that moment.
     pub fn is_open(&self, at: DateTime<Utc>, zone: Tz) -> bool {
         let local = at.with_timezone(&zone);
-        self.has_day(local.date_naive()) && self.hours.is_none_or(|hours| within(hours, local.time()))
-    }
-
-    fn has_day(&self, day: NaiveDate) -> bool {
-        self.weekdays.is_empty() || self.weekdays.contains(&day.weekday())
+        (self.weekdays.is_empty() || self.weekdays.contains(&local.weekday()))
+            && self.hours.is_none_or(|hours| within(hours, local.time()))
     }
 
     /// The first moment from `at` on at which it is open; none if it never is.
@@ -41,13 +36,13 @@ impl Window {
             return Some(at);
         }
         let today = time::day(at, zone);
-        // A weekday comes within a week; a clock change may swallow a narrow window of one day.
-        (0..=15).map(|days| time::plus_days(today, days)).filter(|day| self.has_day(*day)).find_map(|day| {
-            let opens = [Some(NaiveTime::MIN), self.hours.map(|(from, _)| from)];
-            let mut moments: Vec<_> =
-                opens.into_iter().flatten().map(|clock| time::instant(day, clock, zone)).collect();
-            moments.sort();
-            moments.into_iter().find(|moment| *moment > at && self.is_open(*moment, zone))
+        let clocks = [Some(NaiveTime::MIN), self.hours.map(|(from, _)| from)];
+        // A weekday comes within a week; a clock change may swallow a narrow window of one day, or
+        // put the clock back into one.
+        (0..=15).map(|days| time::plus_days(today, days)).find_map(|day| {
+            let opens = clocks.into_iter().flatten().flat_map(|clock| time::instants(day, clock, zone));
+            let moments = opens.chain(time::change(day, zone));
+            moments.filter(|moment| *moment > at && self.is_open(*moment, zone)).min()
         })
     }
 }
@@ -109,8 +104,9 @@ pub enum Gate {
 /// Decides, seen from the person's row as it stands now.
 pub fn gate(lead: &Lead, sending: &Sending<'_>, now: DateTime<Utc>) -> Gate {
     let confirmation = sending.asks_confirmation && lead.mailing == Mailing::Pending;
-    if !lead.mailing.allows(sending.class) && !confirmation {
-        return Gate::Shut { why: format!("the person is {}", lead.mailing.as_str()) };
+    let closed = closed(lead, sending.class).filter(|_| !confirmation);
+    if let Some(why) = closed.or_else(|| unwanted(lead, sending.class, sending.topics)) {
+        return Gate::Shut { why };
     }
     let open = |recent_mails| match next_open(sending.windows, now, sending.zone) {
         Some(at) if at == now => Gate::Open { recent_mails },
@@ -121,16 +117,14 @@ pub fn gate(lead: &Lead, sending: &Sending<'_>, now: DateTime<Utc>) -> Gate {
         return open(None);
     }
     let preferences = &lead.preferences;
-    let wanted: BTreeSet<&Id> =
-        sending.topics.iter().filter(|topic| !preferences.topics_off.contains(topic)).collect();
-    if !sending.topics.is_empty() && wanted.is_empty() {
-        return Gate::Shut { why: "the person does not want this topic".to_owned() };
-    }
     if let Some(until) = preferences.paused_until.filter(|until| *until > now) {
         return Gate::Wait { until, why: "the person asked for a pause" };
     }
     let own = preferences.per_week.map(|mails| Cap { mails, days: 7 });
     let caps: Vec<Cap> = [sending.cap, own].into_iter().flatten().collect();
+    if caps.iter().any(|cap| cap.mails == 0) {
+        return Gate::Shut { why: "the cap leaves no mail to send".to_owned() };
+    }
     for cap in &caps {
         if let Some(until) = free_again(*cap, &lead.recent_mails, now) {
             return Gate::Wait { until, why: "the person has had enough mail lately" };
@@ -141,6 +135,28 @@ pub fn gate(lead: &Lead, sending: &Sending<'_>, now: DateTime<Utc>) -> Gate {
         let kept = lead.recent_mails.iter().filter(|at| **at > now - TimeDelta::days(days));
         kept.copied().chain([now]).collect()
     }))
+}
+
+/// Why a person gets no mail of this kind, as long as neither she nor we change our mind.
+pub fn refusal(lead: &Lead, class: MailClass, topics: &[Id]) -> Option<String> {
+    closed(lead, class).or_else(|| unwanted(lead, class, topics))
+}
+
+fn closed(lead: &Lead, class: MailClass) -> Option<String> {
+    (!lead.mailing.allows(class)).then(|| format!("the person is {}", lead.mailing.as_str()))
+}
+
+fn unwanted(lead: &Lead, class: MailClass, topics: &[Id]) -> Option<String> {
+    let off = |topic| lead.preferences.topics_off.contains(topic);
+    let why = match class {
+        MailClass::Transactional => return None,
+        MailClass::Marketing if lead.preferences.per_week == Some(0) => "the person wants no marketing mail",
+        MailClass::Marketing if !topics.is_empty() && topics.iter().all(off) => {
+            "the person does not want this topic"
+        }
+        MailClass::Marketing => return None,
+    };
+    Some(why.to_owned())
 }
 
 /// When the cap lets the next mail through; none if it does now.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Timelike, Utc, Weekday};
+use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Timelike, Utc, Weekday};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -86,7 +86,8 @@ pub struct Step {
     pub id: Id,
     pub when: When,
     pub act: Act,
-    /// The step after it; none is the end. A branch, a wait and a split have targets of their own.
+    /// The step after it; none is the end. A branch, a wait and a split have targets of their own,
+    /// and go on with the step below when they are left out.
     pub next: Option<Id>,
 }
 
@@ -110,6 +111,13 @@ pub enum Act {
     /// A mail to somebody of the team.
     Notice { text: String, to: Id },
     Webhook { url: String },
+}
+
+impl Act {
+    /// Whether it only says where to go on.
+    pub fn decides(&self) -> bool {
+        matches!(self, Self::WaitFor { .. } | Self::Branch { .. } | Self::Split { .. })
+    }
 }
 
 /// When a step is due.
@@ -146,8 +154,10 @@ impl When {
     /// [`WhenError`] with the forms that are understood.
     pub fn parse(text: &str) -> Result<Self, WhenError> {
         let clock = |text: &str| {
-            // chrono takes `7:00` too; one way to write a time is enough.
-            (text.len() == 5).then(|| NaiveTime::parse_from_str(text, "%H:%M").ok()).flatten().ok_or(WhenError)
+            // chrono takes `7:00` and `07: 0` too; one way to write a time is enough.
+            let colon = |(place, byte): (usize, u8)| if place == 2 { byte == b':' } else { byte.is_ascii_digit() };
+            let written = text.len() == 5 && text.bytes().enumerate().all(colon);
+            written.then(|| NaiveTime::parse_from_str(text, "%H:%M").ok()).flatten().ok_or(WhenError)
         };
         if text == "now" {
             return Ok(Self::Now);
@@ -197,12 +207,15 @@ impl When {
             Self::Now => from,
             Self::After { minutes } => from + TimeDelta::minutes(minutes),
             Self::AfterClock { days, time } => clock(from, days, time),
+            // Later than `from`: two steps in a row with the same clock time are a day apart.
             Self::NextClock { time } => {
-                (0..).map(|days| clock(from, days, time)).find(|at| *at >= from).unwrap_or(from)
+                (0..=2).map(|days| clock(from, days, time)).find(|at| *at > from).unwrap_or(from)
             }
-            Self::NextWeekday { weekday, time } => (0..)
-                .map(|days| clock(from, days, time))
-                .find(|at| *at > from && chrono::Datelike::weekday(&at.with_timezone(&zone)) == weekday)
+            Self::NextWeekday { weekday, time } => (0..=7)
+                .map(|days| time::plus_days(time::day(from, zone), days))
+                .filter(|day| day.weekday() == weekday)
+                .map(|day| time::instant(day, time, zone))
+                .find(|at| *at > from)
                 .unwrap_or(from),
             Self::Anchor { minutes } => anchor + TimeDelta::minutes(minutes),
             Self::AnchorClock { days, time } => clock(anchor, days, time),
@@ -384,8 +397,13 @@ impl Sequence {
     /// Starts the steps for somebody who was being watched.
     pub fn begin(&self, watched: Enrolment, why: &str, now: DateTime<Utc>, zone: Tz) -> Enrolment {
         let first = self.program.steps.first().map(|step| step.id.clone());
-        let enrolment =
-            Enrolment { anchor: now, enrolled_at: now, entered_at: Some(now), program: self.program.version.clone(), ..watched };
+        let anchor = match self.program.anchor {
+            Anchor::Entry => now,
+            Anchor::Consultation | Anchor::Renewal => watched.anchor,
+            Anchor::At(date) => date,
+        };
+        let program = self.program.version.clone();
+        let enrolment = Enrolment { anchor, enrolled_at: now, entered_at: Some(now), program, ..watched };
         self.program.place(enrolment, first, why, now, zone)
     }
 
@@ -440,15 +458,16 @@ impl Program {
         now: DateTime<Utc>,
         zone: Tz,
     ) -> Enrolment {
+        let from = enrolment.settled_at(now);
         let oldest = enrolment.enrolled_at - TimeDelta::seconds(STEP_GRACE_SECONDS);
         let mut passed = vec![];
         let step = loop {
             let Some(step) = to.as_ref().and_then(|id| self.step(id)) else { break None };
-            if !step.when.is_anchored() || step.when.due(enrolment.anchor, now, zone) >= oldest {
+            if !step.when.is_anchored() || step.when.due(enrolment.anchor, from, zone) >= oldest {
                 break Some(step);
             }
             passed.push(step.id.as_str());
-            to.clone_from(&step.next);
+            to = self.passing(step);
         };
         let why = match passed.as_slice() {
             [] => why.to_owned(),
@@ -465,7 +484,7 @@ impl Program {
                 ..enrolment
             };
         };
-        let wanted = step.when.due(enrolment.anchor, now, zone);
+        let wanted = step.when.due(enrolment.anchor, from, zone);
         let enrolment = Enrolment { step: Some(step.id.clone()), waiting: false, why, ..enrolment }.due_at(wanted);
         // A mail comes due when it may go out, so that nobody has to be asked twice.
         match step.act {
@@ -477,7 +496,15 @@ impl Program {
         }
     }
 
-    /// Puts a step off. What follows it in the sequence waits with it, in days.
+    /// Where a person goes on who leaves the step out.
+    fn passing(&self, step: &Step) -> Option<Id> {
+        let below = || self.steps.iter().skip_while(|other| other.id != step.id).nth(1);
+        let decides = step.next.is_none() && step.act.decides();
+        if decides { below().map(|step| step.id.clone()) } else { step.next.clone() }
+    }
+
+    /// Puts a step off, to the time of day that it had if that is not too early. What follows it in
+    /// the sequence waits with it, in days.
     pub fn postpone(&self, enrolment: Enrolment, until: DateTime<Utc>, why: &str, zone: Tz) -> Enrolment {
         self.shift(Enrolment { why: why.to_owned(), ..enrolment }, until, zone)
     }
@@ -485,11 +512,14 @@ impl Program {
     fn shift(&self, enrolment: Enrolment, until: DateTime<Utc>, zone: Tz) -> Enrolment {
         let from = enrolment.next_due.unwrap_or(until);
         let days = (time::day(until, zone) - time::day(from, zone)).num_days().max(0);
-        let anchor = match self.anchor {
-            Anchor::Entry => enrolment.anchor + TimeDelta::days(days),
-            Anchor::Consultation | Anchor::Renewal | Anchor::At(_) => enrolment.anchor,
-        };
-        Enrolment { anchor, ..enrolment }.due_at(until)
+        // On another day it keeps its clock time, if it may go out then: the mail of seven o'clock
+        // does not come at midnight because Sunday is over.
+        let same_clock = time::later(from, days, zone);
+        let kept = same_clock >= until && next_open(&self.windows, same_clock, zone) == Some(same_clock);
+        // What announces an appointment does not move it; what follows the anchor moves on with it.
+        let follows = from >= enrolment.anchor;
+        let anchor = time::later(enrolment.anchor, if follows { days } else { 0 }, zone);
+        Enrolment { anchor, ..enrolment }.due_at(if kept { same_clock } else { until })
     }
 
     /// The step that a split leads this person to: always the same one.
@@ -526,6 +556,13 @@ impl Enrolment {
     pub fn watched_until(self, due: DateTime<Utc>) -> Self {
         let why = "being watched".to_owned();
         Self { step: Id::parse(WATCH).ok(), waiting: false, why, ..self }.due_at(due)
+    }
+
+    /// When the present step is settled: timers may come a little early, and what counts from the
+    /// step counts from the time that it was due at.
+    fn settled_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let grace = TimeDelta::seconds(STEP_GRACE_SECONDS);
+        self.next_due.filter(|due| *due <= now + grace).map_or(now, |due| due.max(now))
     }
 
     /// When the person entered: facts before that are not about this time.
@@ -633,7 +670,8 @@ pub fn turn<'a>(program: &'a Program, enrolment: &Enrolment, work: &DueStep, now
     }
     match program.step(next) {
         None => Turn::Lost,
-        Some(step) if step.when.is_before_anchor() && now >= enrolment.anchor => {
+        // A way has to be chosen all the same.
+        Some(step) if step.when.is_before_anchor() && now >= enrolment.anchor && !step.act.decides() => {
             Turn::Pass(step, "what it announces has already begun")
         }
         Some(step) => Turn::Take(step),

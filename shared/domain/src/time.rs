@@ -1,6 +1,6 @@
 //! Local clock times and their instants, and the one stored form of an instant.
 
-use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 /// The instant of a local clock time. A time that a clock change skips becomes the first instant
@@ -13,17 +13,43 @@ pub fn instant(date: NaiveDate, time: NaiveTime, zone: Tz) -> DateTime<Utc> {
     }
 }
 
+/// All instants of a local clock time: two if a clock change repeats it.
+pub fn instants(date: NaiveDate, time: NaiveTime, zone: Tz) -> impl Iterator<Item = DateTime<Utc>> {
+    let second = match date.and_time(time).and_local_timezone(zone) {
+        LocalResult::Ambiguous(_, at) => Some(at.to_utc()),
+        LocalResult::Single(_) | LocalResult::None => None,
+    };
+    std::iter::once(instant(date, time, zone)).chain(second)
+}
+
+/// The moment of the day's clock change, if it has one.
+pub fn change(date: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
+    let offset = |at: DateTime<Utc>| at.with_timezone(&zone).offset().fix();
+    let start = instant(date, NaiveTime::MIN, zone);
+    let end = instant(plus_days(date, 1), NaiveTime::MIN, zone);
+    let before = offset(start);
+    (before != offset(end)).then(|| first(start, end, |at| offset(at) != before))
+}
+
 fn end_of_gap(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     // Gaps are at most a day (a zone moved across the date line); the wanted instant is the
     // transition itself: what the clock before the gap would have shown, less the overshoot.
-    let mut low = local.and_utc() - TimeDelta::days(2);
-    let mut high = local.and_utc() + TimeDelta::days(2);
+    let (low, high) = (local.and_utc() - TimeDelta::days(2), local.and_utc() + TimeDelta::days(2));
+    first(low, high, |at| at.with_timezone(&zone).naive_local() >= local)
+}
+
+/// The first whole second after `low` at which it is so, as it is at `high`.
+fn first(
+    mut low: DateTime<Utc>,
+    mut high: DateTime<Utc>,
+    so: impl Fn(DateTime<Utc>) -> bool,
+) -> DateTime<Utc> {
     while high - low > TimeDelta::seconds(1) {
         let middle = low + (high - low) / 2;
-        if middle.with_timezone(&zone).naive_local() < local {
-            low = middle;
-        } else {
+        if so(middle) {
             high = middle;
+        } else {
+            low = middle;
         }
     }
     DateTime::from_timestamp(high.timestamp(), 0).unwrap_or(high)
@@ -39,6 +65,13 @@ pub fn plus_days(date: NaiveDate, days: i64) -> NaiveDate {
     let step = Days::new(days.unsigned_abs());
     let moved = if days < 0 { date.checked_sub_days(step) } else { date.checked_add_days(step) };
     moved.unwrap_or(date)
+}
+
+/// The same clock time `days` calendar days later, where a day may have 23 or 25 hours.
+pub fn later(at: DateTime<Utc>, days: i64, zone: Tz) -> DateTime<Utc> {
+    let local = at.with_timezone(&zone).naive_local();
+    // The second occurrence of a repeated time stays the second one.
+    if days == 0 { at } else { instant(plus_days(local.date(), days), local.time(), zone) }
 }
 
 /// The stored form of an instant: UTC with milliseconds, so that text order is time order.
@@ -104,46 +137,4 @@ pub mod stored_list {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn local(date: &str, time: &str, zone: Tz) -> String {
-        iso(instant(date.parse().unwrap(), time.parse().unwrap(), zone))
-    }
-
-    #[test]
-    fn a_clock_time_becomes_the_right_instant() {
-        for (date, time, zone, expected) in [
-            ("2026-11-22", "07:00:00", Tz::Asia__Tokyo, "2026-11-21T22:00:00.000Z"),
-            // Skipped: 02:00–03:00 does not exist that night.
-            ("2026-03-29", "02:30:00", Tz::Europe__Berlin, "2026-03-29T01:00:00.000Z"),
-            // Twice: the first one.
-            ("2026-10-25", "02:30:00", Tz::Europe__Berlin, "2026-10-25T00:30:00.000Z"),
-            // A whole day skipped: Samoa had no 30 December 2011.
-            ("2011-12-30", "07:00:00", Tz::Pacific__Apia, "2011-12-30T10:00:00.000Z"),
-        ] {
-            assert_eq!(local(date, time, zone), expected, "{date} {time} {zone}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn text_order_is_time_order(a in 0_i64..4_000_000_000_000, b in 0_i64..4_000_000_000_000) {
-            let (a, b) = (DateTime::from_timestamp_millis(a).unwrap(), DateTime::from_timestamp_millis(b).unwrap());
-            prop_assert_eq!(a.cmp(&b), iso(a).cmp(&iso(b)));
-        }
-
-        #[test]
-        fn no_clock_time_of_any_zone_comes_out_earlier_than_asked(
-            zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.to_vec()),
-            day in 0_u64..4748, minute in 0_u32..1440,
-        ) {
-            let date = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap() + Days::new(day);
-            let time = NaiveTime::from_hms_opt(minute / 60, minute % 60, 0).unwrap();
-            let shown = instant(date, time, zone).with_timezone(&zone).naive_local();
-            prop_assert!(shown >= date.and_time(time));
-            prop_assert!(shown - date.and_time(time) <= TimeDelta::hours(24));
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    condition::Needs,
     event::{Event, Fact, FactKind},
     id::Id,
     lead::Stage,
@@ -39,7 +40,7 @@ impl Trigger {
     /// needs [`is_nth_view`]; inactivity and entering a sequence are no facts.
     pub fn matches(&self, fact: &Fact) -> bool {
         match (self, fact) {
-            (Self::Fact(kind), fact) => fact.kind() == *kind,
+            (Self::Fact(kind), fact) => fact.kind() == *kind && !fact.is_by_machine(),
             (Self::Told(id), Fact::Told { fact, .. }) => id == fact,
             (Self::Download(id), Fact::OptedIn { lead_magnet_type: Some(magnet), .. }) => {
                 id.as_str() == magnet
@@ -47,6 +48,8 @@ impl Trigger {
             (Self::Page { page, .. }, Fact::PageSeen { page: seen }) => page.as_str() == seen,
             (Self::Tag(tag), Fact::Tagged { tag: given }) => tag == given,
             (Self::Stage(stage), Fact::StageChanged { stage: reached }) => stage == reached,
+            // Whoever pays is a customer from then on.
+            (Self::Stage(stage), Fact::CustomerPaid { .. }) => *stage == Stage::Customer,
             (Self::ScoreRisesTo(limit), Fact::ScoreCrossed { threshold, rising: true, .. })
             | (Self::ScoreFallsTo(limit), Fact::ScoreCrossed { threshold, rising: false, .. }) => {
                 limit == threshold
@@ -77,6 +80,17 @@ impl Trigger {
             Self::Stage(_) => Some(FactKind::StageChanged),
             Self::ScoreRisesTo(_) | Self::ScoreFallsTo(_) => Some(FactKind::ScoreCrossed),
             Self::Inactive { .. } | Self::Enters(_) => None,
+        }
+    }
+
+    /// What has to be read to know whether it has happened. Mail's facts are told by the ledger; the
+    /// timeline leaves them out.
+    pub fn needs(&self) -> Needs {
+        match self {
+            Self::Fact(FactKind::MailOpened | FactKind::MailClicked | FactKind::MailBounced) => {
+                Needs { ledger: true, ..Needs::default() }
+            }
+            _ => Needs { timeline: true, ..Needs::default() },
         }
     }
 

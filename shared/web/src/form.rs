@@ -18,10 +18,11 @@ pub struct Form {
 }
 
 impl Form {
-    /// An object of texts, numbers and booleans; `null` is as good as missing.
+    /// An object of texts, numbers and booleans; `null` is as good as missing. An object within it
+    /// (`"values": {"items": …}`) gives fields with both names (`values.items`).
     ///
     /// # Errors
-    /// [`Problem`] if it is no JSON object, or has nested values.
+    /// [`Problem`] if it is no JSON object, or is nested deeper.
     pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
         let value: Value = serde_json::from_slice(body)
             .map_err(|_| Problem::new(Status::BadRequest, "the body is not valid JSON"))?;
@@ -31,15 +32,24 @@ impl Form {
         let mut form = Self::default();
         for (name, value) in object {
             match value {
-                Value::String(text) => _ = form.fields.insert(name, text),
-                Value::Bool(_) | Value::Number(_) => _ = form.fields.insert(name, value.to_string()),
-                Value::Null => {}
-                Value::Array(_) | Value::Object(_) => {
-                    form.wrong(&name, "must be a text, a number or true or false")
+                Value::Object(inner) => {
+                    for (key, value) in inner {
+                        form.take(format!("{name}.{key}"), value);
+                    }
                 }
+                value => form.take(name, value),
             }
         }
         Ok(form)
+    }
+
+    fn take(&mut self, name: String, value: Value) {
+        match value {
+            Value::String(text) => _ = self.fields.insert(name, text),
+            Value::Bool(_) | Value::Number(_) => _ = self.fields.insert(name, value.to_string()),
+            Value::Null => {}
+            Value::Array(_) | Value::Object(_) => self.wrong(&name, "must be a text, a number or true or false"),
+        }
     }
 
     /// What an HTML form sends.
@@ -55,6 +65,14 @@ impl Form {
     /// A field's text, if it has any.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(String::as_str).filter(|text| !text.trim().is_empty())
+    }
+
+    /// The fields whose names begin so, by the rest of their names.
+    pub fn group(&self, prefix: &str) -> BTreeMap<String, String> {
+        let inside = |(name, value): (&String, &String)| {
+            Some((name.strip_prefix(prefix)?.to_owned(), value.clone()))
+        };
+        self.fields.iter().filter_map(inside).filter(|(_, value)| !value.trim().is_empty()).collect()
     }
 
     /// A check box: `on`, `true`, `yes` or `1`.
@@ -140,7 +158,7 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named_at_once() {
         let mut form =
-            Form::from_json(br#"{"name": "a\nb", "source": {"x": 1}, "visitor_id": "A B"}"#).unwrap();
+            Form::from_json(br#"{"name": "a\nb", "source": ["x"], "visitor_id": "A B"}"#).unwrap();
         let id = form.required("id", Id::parse);
         form.short("name");
         form.id("visitor_id");
@@ -159,6 +177,16 @@ mod tests {
                 (true, Some("花子"), None)
             );
         }
+    }
+
+    #[test]
+    fn an_object_within_the_form_is_a_group_of_fields() {
+        let form = Form::from_json(br#"{"values": {"items": "a", "count": 2, "none": null}}"#).unwrap();
+        let group: Vec<_> = form.group("values.").into_iter().collect();
+        assert_eq!(group, [("count".to_owned(), "2".to_owned()), ("items".to_owned(), "a".to_owned())]);
+        let deeper = Form::from_json(br#"{"values": {"items": {}}}"#).unwrap();
+        let told = deeper.finish(None::<()>).unwrap_err();
+        assert_eq!(told.errors()[0].field, "values.items");
     }
 
     #[test]

@@ -19,8 +19,14 @@ pub enum Purpose {
     Manage,
     /// Apply for a plan as a lead.
     Apply,
+    /// Confirm an address (double opt-in).
+    Confirm,
+    /// Choose what mail to get. Never expires, like the way out.
+    Preferences,
     /// Look into the console.
     Console,
+    /// Tell facts as another system.
+    Api,
 }
 
 impl Purpose {
@@ -30,7 +36,10 @@ impl Purpose {
             Self::Book => "book",
             Self::Manage => "manage",
             Self::Apply => "apply",
+            Self::Confirm => "confirm",
+            Self::Preferences => "preferences",
             Self::Console => "console",
+            Self::Api => "api",
         }
     }
 }
@@ -89,6 +98,12 @@ impl Links {
             }
             Err(_) => String::new(),
         }
+    }
+
+    /// The secret with which webhooks to other systems are signed: derived from the key that signs
+    /// links, so that it is rotated with it.
+    pub fn webhook_secret(&self) -> Vec<u8> {
+        self.keys.first().map(|(_, key)| hmac_sha256(key, b"webhook")).unwrap_or_default()
     }
 
     /// Whom the token is for.

@@ -6,6 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     BadRequest,
+    Unauthorized,
     Forbidden,
     NotFound,
     Conflict,
@@ -22,6 +23,7 @@ impl Status {
     pub fn code(self) -> i64 {
         match self {
             Self::BadRequest => 400,
+            Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
@@ -36,6 +38,7 @@ impl Status {
     fn title(self) -> &'static str {
         match self {
             Self::BadRequest => "Bad request",
+            Self::Unauthorized => "Who are you?",
             Self::Forbidden => "Not allowed",
             Self::NotFound => "Not found",
             Self::Conflict => "Conflict",

@@ -5,31 +5,33 @@ use std::{
     sync::Arc,
 };
 
-use axum::body::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use content::{Funnel, simulation::People};
+use content::{
+    Funnel,
+    funnel::{Attribute, AttributeKind},
+    simulation::{Doing, People},
+};
 use serde_json::{Value, json};
-use web::link::Links;
 
-use super::{Options, PUBLIC_URL, SimulationError, luck::Luck, minutes};
-use crate::{
-    aws::{Request, Response, mail::Mail, ses::Reader},
-    checkout::Checkout,
-    engine::LocalCloud,
-    functions::Secrets,
+use super::{
+    Options, SimulationError,
+    hands::{Hands, MACHINE, Newcomer, PERSON, token_in},
+    luck::Luck,
+    minutes,
 };
+use crate::{aws::mail::Mail, engine::LocalCloud, functions::Secrets};
 
-const PERSON: Reader<'static> = Reader {
-    user_agent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)",
-    ip: "198.51.100.7",
-    bot: Some(false),
-};
-const MACHINE: Reader<'static> = Reader { user_agent: "Mozilla/5.0", ip: "203.0.113.9", bot: Some(true) };
+/// The fact from which most behaviour counts.
+const OPTED_IN: &str = "opted_in";
+/// Sizes of companies, drawn where an attribute is a number.
+const NUMBERS: [i64; 5] = [8, 40, 150, 600, 2500];
 
 /// Something that somebody is going to do.
 enum Act {
     Visit { person: usize },
     OptIn { person: usize },
+    Confirm { person: usize, url: String },
+    Do { person: usize, behaviour: usize, time: u32 },
     Open { mail: Arc<Mail>, machine: bool },
     Click { mail: Arc<Mail> },
     Unsubscribe { mail: Arc<Mail> },
@@ -50,14 +52,14 @@ struct Memory {
     booked: bool,
     wants_to_buy: Option<DateTime<Utc>>,
     bought: bool,
+    /// Facts and pages of the funnel's `[[behaviour]]`.
+    did: BTreeSet<String>,
 }
 
 /// Everybody, and what they are going to do, in order of time.
 pub struct Crowd<'a> {
-    cloud: &'a LocalCloud,
+    hands: Hands<'a>,
     funnel: Arc<Funnel>,
-    checkout: Checkout,
-    links: Links,
     luck: Luck,
     agenda: BTreeMap<(DateTime<Utc>, u64), Act>,
     planned: u64,
@@ -75,12 +77,8 @@ impl<'a> Crowd<'a> {
         start: DateTime<Utc>,
         end: DateTime<Utc>,
     ) -> Self {
-        let links = Links::new(secrets.keys.link_keys());
-        let webhook_secret = secrets.stripe.webhook_secrets.first().map(String::as_str).unwrap_or_default();
         let mut crowd = Self {
-            checkout: Checkout::open(cloud, PUBLIC_URL, webhook_secret),
-            links,
-            cloud,
+            hands: Hands::new(cloud, &funnel, secrets),
             luck: Luck::new(options.seed),
             agenda: BTreeMap::new(),
             planned: 0,
@@ -126,29 +124,26 @@ impl<'a> Crowd<'a> {
         end: DateTime<Utc>,
         tick: &mut impl FnMut(DateTime<Utc>),
     ) -> Result<(), SimulationError> {
+        let cloud = self.hands.cloud;
         loop {
             let person = self.agenda.first_key_value().map(|((at, _), _)| *at);
             let Some(next) =
-                [person, self.cloud.next_due()].into_iter().flatten().min().filter(|next| *next < end)
+                [person, cloud.next_due()].into_iter().flatten().min().filter(|next| *next < end)
             else {
                 break;
             };
-            self.cloud.advance_to(next).await;
+            cloud.advance_to(next).await;
             self.read_mail();
             while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= next) {
                 let act = entry.remove();
                 self.act(act).await?;
-                self.cloud.settle().await;
+                cloud.settle().await;
                 self.read_mail();
             }
             tick(next);
         }
-        self.cloud.advance_to(end).await;
+        cloud.advance_to(end).await;
         Ok(())
-    }
-
-    fn now(&self) -> DateTime<Utc> {
-        self.cloud.clock().now()
     }
 
     fn kind(&self, person: usize) -> &People {
@@ -159,25 +154,26 @@ impl<'a> Crowd<'a> {
 
     /// Each mail that arrived makes its reader plan what to do about it.
     fn read_mail(&mut self) {
-        for mail in self.cloud.take_mails() {
+        for mail in self.hands.cloud.take_mails() {
             let Some(person) = mail.to.first().and_then(|to| person_of(to)) else { continue };
+            if person >= self.memories.len() {
+                continue;
+            }
             self.remember_links(person, &mail);
             self.react(person, &mail);
         }
     }
 
     fn remember_links(&mut self, person: usize, mail: &Mail) {
-        let token = |path: &str| {
-            let link = mail.links.iter().find(|link| link.href.starts_with(&format!("{PUBLIC_URL}/{path}?")));
-            link.and_then(|link| parameter(&link.href, "t"))
-        };
-        let (booking, apply) = (token("booking"), token("apply"));
-        let now = self.now();
+        let (booking, apply) = (token_in(mail, "booking"), token_in(mail, "apply"));
+        let now = self.hands.now();
         let wants_to_book = !self.memories[person].booked
             && self.memories[person].booking_token.is_none()
             && booking.is_some();
-        if wants_to_book && self.luck.strikes(person, "book", self.kind(person).book) {
-            let (from, until) = self.funnel.simulation.consultations.book_after_hours;
+        if let Some(rates) = self.funnel.simulation.consultations.as_ref().filter(|_| wants_to_book)
+            && self.luck.strikes(person, "book", self.kind(person).book)
+        {
+            let (from, until) = rates.book_after_hours;
             let patience = TimeDelta::hours(self.luck.between(person, "book after", from, until));
             let opted_in_at = self.memories[person].opted_in_at.unwrap_or(now);
             self.plan((opted_in_at + patience).max(now + minutes(20)), Act::Book { person });
@@ -197,7 +193,14 @@ impl<'a> Crowd<'a> {
         };
         let rates = self.funnel.simulation.mails.clone();
         let People { open, click, unsubscribe, .. } = *self.kind(person);
-        let now = self.now();
+        let now = self.hands.now();
+        if let Some(link) = mail.links.iter().find(|link| link.href.contains("/confirm?")) {
+            if self.luck.strikes(person, "confirm", self.funnel.simulation.confirm) {
+                let after = self.luck.between(person, "confirm after", 1, 60);
+                self.plan(now + minutes(after), Act::Confirm { person, url: link.href.clone() });
+            }
+            return;
+        }
         if self.luck.strikes(person, &occasion("machine"), rates.machine_open) {
             self.plan(now + TimeDelta::seconds(2), Act::Open { mail: Arc::clone(mail), machine: true });
         }
@@ -220,143 +223,165 @@ impl<'a> Crowd<'a> {
         }
     }
 
+    /// Whatever the funnel's `[[behaviour]]` says comes after this.
+    fn follow(&mut self, person: usize, what: &str) {
+        let now = self.hands.now();
+        let mut plans = vec![];
+        for (number, behaviour) in self.funnel.simulation.behaviour.iter().enumerate() {
+            let occasion = format!("behaviour {number}");
+            if behaviour.after != what || !self.luck.strikes(person, &occasion, behaviour.of) {
+                continue;
+            }
+            let (from, until) = behaviour.after_hours;
+            let mut at = now;
+            for time in 0..behaviour.times {
+                let minutes_later =
+                    self.luck.between(person, &format!("{occasion} after {time}"), from * 60, until * 60);
+                at += minutes(minutes_later);
+                plans.push((at, Act::Do { person, behaviour: number, time }));
+            }
+        }
+        for (at, act) in plans {
+            self.plan(at, act);
+        }
+    }
+
     async fn act(&mut self, act: Act) -> Result<(), SimulationError> {
+        let cloud = self.hands.cloud;
         match act {
-            Act::Visit { person } => self.visit(person).await,
+            Act::Visit { person } => self.hands.visit(&visitor(person), "landing").await,
             Act::OptIn { person } => self.opt_in(person).await,
+            Act::Confirm { person, url } => {
+                self.hands.confirm(&url).await?;
+                self.follow(person, OPTED_IN);
+                Ok(())
+            }
+            Act::Do { person, behaviour, time } => self.behave(person, behaviour, time).await,
             Act::Open { mail, machine } => {
-                self.cloud.open(&mail, if machine { MACHINE } else { PERSON });
+                cloud.open(&mail, if machine { MACHINE } else { PERSON });
                 Ok(())
             }
             Act::Click { mail } => {
                 if let Some(link) = mail.links.iter().find(|link| link.tracked) {
-                    self.cloud.click(&mail, &link.href, PERSON);
+                    cloud.click(&mail, &link.href, PERSON);
                 }
                 Ok(())
             }
-            Act::Unsubscribe { mail } => self.unsubscribe(&mail).await,
+            Act::Unsubscribe { mail } => self.hands.unsubscribe(&mail).await,
             Act::Complain { mail } => {
-                self.cloud.complain(&mail);
+                cloud.complain(&mail);
                 Ok(())
             }
             Act::Book { person } => self.book(person).await,
-            Act::Cancel { manage_url } => self.cancel(&manage_url).await,
+            Act::Cancel { manage_url } => {
+                self.cancelled.extend(self.hands.cancel(&manage_url).await?);
+                Ok(())
+            }
             Act::Reschedule { person, manage_url } => self.reschedule(person, &manage_url).await,
             Act::Meet { person, consultation_id, start } => self.meet(person, &consultation_id, start).await,
             Act::Buy { person } => self.buy(person).await,
         }
     }
 
-    async fn visit(&mut self, person: usize) -> Result<(), SimulationError> {
-        let body = json!({"visitor_id": format!("v-{person}"), "page": "landing"});
-        self.post("/visits", &body, &[204]).await.map(|_| ())
-    }
-
     async fn opt_in(&mut self, person: usize) -> Result<(), SimulationError> {
         let simulation = &self.funnel.simulation;
         let bounces = self.luck.strikes(person, "bounce", simulation.mails.bounce);
-        let source = simulation.sources.get(self.luck.choose(
-            person,
-            "source",
-            simulation.sources.iter().map(|(_, weight)| *weight),
-        ));
-        let body = json!({
-            "email": address_of(person, bounces),
-            "name": format!("見込 {person}"),
-            "consent": true,
-            "visitor_id": format!("v-{person}"),
-            "source": source.map(|(name, _)| name),
-            "lead_magnet_type": self.funnel.lead_magnets.first().map(|magnet| magnet.id.as_str()),
-        });
-        self.memories[person].opted_in_at = Some(self.now());
-        self.post("/opt-in", &body, &[200]).await.map(|_| ())
+        let weights = simulation.sources.iter().map(|(_, weight)| *weight);
+        let source = simulation.sources.get(self.luck.choose(person, "source", weights));
+        let asked = self.funnel.attributes.iter().filter(|attribute| attribute.ask);
+        let attributes = asked.map(|attribute| (attribute.id.to_string(), self.attribute(person, attribute)));
+        let attributes: serde_json::Map<String, Value> = attributes.collect();
+        self.hands
+            .opt_in(&Newcomer {
+                email: &address_of(person, bounces),
+                name: &format!("見込 {person}"),
+                visitor: &visitor(person),
+                source: source.map(|(name, _)| name.as_str()),
+                lead_magnet: self.funnel.lead_magnets.first().map(|magnet| magnet.id.as_str()),
+                attributes: Value::Object(attributes),
+            })
+            .await?;
+        self.memories[person].opted_in_at = Some(self.hands.now());
+        if !self.funnel.double_opt_in {
+            self.follow(person, OPTED_IN);
+        }
+        Ok(())
     }
 
-    async fn unsubscribe(&mut self, mail: &Mail) -> Result<(), SimulationError> {
-        let header = mail
-            .headers
-            .iter()
-            .find(|(name, _)| name == "List-Unsubscribe")
-            .map(|(_, value)| value.trim_matches(['<', '>']).to_owned());
-        let Some(url) = header else { return Err(self.broken("a mail without List-Unsubscribe")) };
-        let answer = self
-            .send("POST", &url, "application/x-www-form-urlencoded", "List-Unsubscribe=One-Click".to_owned())
-            .await;
-        self.expect(&url, answer, &[200]).map(|_| ())
+    fn attribute(&self, person: usize, attribute: &Attribute) -> Value {
+        let occasion = format!("attribute {}", attribute.id);
+        let one_of = |count: usize| {
+            self.luck.choose(person, &occasion, std::iter::repeat_n(1, count))
+        };
+        match &attribute.kind {
+            AttributeKind::Text => json!("株式会社見本"),
+            AttributeKind::Number => json!(NUMBERS.get(one_of(NUMBERS.len())).copied().unwrap_or(0)),
+            AttributeKind::Choice(choices) => json!(choices.get(one_of(choices.len()))),
+        }
+    }
+
+    async fn behave(&mut self, person: usize, number: usize, time: u32) -> Result<(), SimulationError> {
+        let Some(behaviour) = self.funnel.simulation.behaviour.get(number).cloned() else { return Ok(()) };
+        let gave_up = behaviour.unless.as_ref().is_some_and(|did| self.memories[person].did.contains(did));
+        if gave_up {
+            return Ok(());
+        }
+        let bounces = self.luck.strikes(person, "bounce", self.funnel.simulation.mails.bounce);
+        let name = match &behaviour.what {
+            Doing::Fact(fact) => {
+                let key = format!("{person}-{number}-{time}");
+                self.hands.tell(fact.as_str(), &address_of(person, bounces), &key).await?;
+                fact.to_string()
+            }
+            Doing::Page(page) => {
+                self.hands.visit(&visitor(person), page.as_str()).await?;
+                page.to_string()
+            }
+        };
+        self.memories[person].did.insert(name.clone());
+        self.follow(person, &name);
+        Ok(())
     }
 
     async fn book(&mut self, person: usize) -> Result<(), SimulationError> {
-        let Some(token) =
-            self.memories[person].booking_token.clone().filter(|_| !self.memories[person].booked)
-        else {
-            return Ok(());
-        };
+        let memory = &self.memories[person];
+        let Some(token) = memory.booking_token.clone().filter(|_| !memory.booked) else { return Ok(()) };
         for slot in self.wanted_slots(person).await? {
-            let body = json!({"t": token, "slot": slot, "note": "集客から成約までの流れを相談したいです。"});
-            let answer = self.post("/bookings", &body, &[200, 404, 409, 422]).await?;
-            let Some(consultation_id) = answer["consultation_id"].as_str() else { continue };
+            let Some(appointment) = self.hands.book(&token, &slot).await? else { continue };
             self.memories[person].booked = true;
-            self.after_booking(person, consultation_id, &answer);
+            let Some(rates) = self.funnel.simulation.consultations.clone() else { return Ok(()) };
+            let manage_url = appointment.manage_url;
+            let halfway = self.hands.now() + (appointment.start - self.hands.now()) / 2;
+            if self.luck.strikes(person, "cancel", rates.cancel) {
+                self.plan(halfway, Act::Cancel { manage_url });
+            } else if self.luck.strikes(person, "reschedule", rates.reschedule) {
+                self.plan(halfway, Act::Reschedule { person, manage_url });
+            }
+            self.expect_to_meet(person, appointment.consultation_id, appointment.start);
             return Ok(());
         }
         Ok(())
     }
 
-    fn after_booking(&mut self, person: usize, consultation_id: &str, answer: &Value) {
-        let Some(start) = answer["start"].as_str().and_then(|start| start.parse::<DateTime<Utc>>().ok())
-        else {
-            return;
-        };
-        let manage_url = answer["manage_url"].as_str().unwrap_or_default().to_owned();
-        let rates = &self.funnel.simulation.consultations;
-        let halfway = self.now() + (start - self.now()) / 2;
-        if self.luck.strikes(person, "cancel", rates.cancel) {
-            self.plan(halfway, Act::Cancel { manage_url });
-        } else if self.luck.strikes(person, "reschedule", rates.reschedule) {
-            self.plan(halfway, Act::Reschedule { person, manage_url });
-        }
-        self.plan(
-            start + TimeDelta::hours(1),
-            Act::Meet { person, consultation_id: consultation_id.to_owned(), start },
-        );
+    fn expect_to_meet(&mut self, person: usize, consultation_id: String, start: DateTime<Utc>) {
+        self.plan(start + TimeDelta::hours(1), Act::Meet { person, consultation_id, start });
     }
 
     async fn wanted_slots(&mut self, person: usize) -> Result<Vec<String>, SimulationError> {
-        let (from, until) = self.funnel.simulation.consultations.slot_after_hours;
-        let wanted = self.now() + TimeDelta::hours(self.luck.between(person, "slot after", from, until));
-        let answer = self.send("GET", &format!("{PUBLIC_URL}/slots"), "", String::new()).await;
-        let answer = self.expect("/slots", answer, &[200])?;
-        let slots = answer["slots"].as_array().cloned().unwrap_or_default();
-        let text = |slot: &Value, field: &str| slot[field].as_str().unwrap_or_default().to_owned();
-        let is_later =
-            |slot: &&Value| text(slot, "start").parse::<DateTime<Utc>>().is_ok_and(|start| start >= wanted);
-        Ok(slots.iter().filter(is_later).take(5).map(|slot| text(slot, "slot")).collect())
-    }
-
-    async fn cancel(&mut self, manage_url: &str) -> Result<(), SimulationError> {
-        let (path, token) = managed(manage_url);
-        let answer = self.post(&format!("{path}/cancel"), &json!({"t": token}), &[200, 409]).await?;
-        self.cancelled.extend(answer["consultation_id"].as_str().map(str::to_owned));
-        Ok(())
+        let Some(rates) = &self.funnel.simulation.consultations else { return Ok(vec![]) };
+        let (from, until) = rates.slot_after_hours;
+        let later = TimeDelta::hours(self.luck.between(person, "slot after", from, until));
+        let mut slots = self.hands.slots(self.hands.now() + later).await?;
+        slots.truncate(5);
+        Ok(slots)
     }
 
     async fn reschedule(&mut self, person: usize, manage_url: &str) -> Result<(), SimulationError> {
-        let (path, token) = managed(manage_url);
         for slot in self.wanted_slots(person).await? {
-            let answer = self
-                .post(&format!("{path}/reschedule"), &json!({"t": token, "slot": slot}), &[200, 409, 422])
-                .await?;
-            let (Some(id), Some(start)) = (answer["consultation_id"].as_str(), answer["start"].as_str())
-            else {
-                continue;
-            };
-            if let Ok(start) = start.parse::<DateTime<Utc>>() {
-                self.plan(
-                    start + TimeDelta::hours(1),
-                    Act::Meet { person, consultation_id: id.to_owned(), start },
-                );
+            if let Some(appointment) = self.hands.reschedule(manage_url, &slot).await? {
+                self.expect_to_meet(person, appointment.consultation_id, appointment.start);
+                break;
             }
-            break;
         }
         Ok(())
     }
@@ -368,28 +393,23 @@ impl<'a> Crowd<'a> {
         consultation_id: &str,
         start: DateTime<Utc>,
     ) -> Result<(), SimulationError> {
-        if self.cancelled.contains(consultation_id) {
+        let Some(rates) =
+            self.funnel.simulation.consultations.clone().filter(|_| !self.cancelled.contains(consultation_id))
+        else {
             return Ok(());
-        }
-        let attended = self.luck.strikes(person, "attend", self.funnel.simulation.consultations.attend);
-        let buys = attended && self.luck.strikes(person, "buy", self.funnel.simulation.sales.buy);
-        let outcome = if buys {
-            "won"
-        } else if attended {
-            "lost"
-        } else {
-            "missed"
         };
-        let path = format!(
-            "/console/consultations/{consultation_id}/outcome?t={}",
-            self.links.sign_console(self.now())
-        );
-        // 409: it was moved, and this was its earlier time.
-        let answer = self.post(&path, &json!({"outcome": outcome}), &[200, 409]).await?;
-        if answer["consultation_id"].is_null() || !buys {
-            return Ok(());
-        }
-        let (from, until) = self.funnel.simulation.sales.buy_after_hours;
+        let sales = self.funnel.simulation.sales.clone();
+        let attended = self.luck.strikes(person, "attend", rates.attend);
+        let buyer = sales.filter(|sales| attended && self.luck.strikes(person, "buy", sales.buy));
+        let outcome = match (&buyer, attended) {
+            (Some(_), _) => "won",
+            (None, true) => "lost",
+            (None, false) => "missed",
+        };
+        // Else it was moved, and this was its earlier time.
+        let stood = self.hands.conclude(consultation_id, outcome).await?;
+        let Some(sales) = buyer.filter(|_| stood) else { return Ok(()) };
+        let (from, until) = sales.buy_after_hours;
         let at = start + TimeDelta::hours(1 + self.luck.between(person, "buy after", from, until));
         self.memories[person].wants_to_buy = Some(at);
         if self.memories[person].apply_token.is_some() {
@@ -399,56 +419,21 @@ impl<'a> Crowd<'a> {
     }
 
     async fn buy(&mut self, person: usize) -> Result<(), SimulationError> {
-        let Some(token) = self.memories[person].apply_token.clone().filter(|_| !self.memories[person].bought)
-        else {
+        let memory = &self.memories[person];
+        let Some(token) = memory.apply_token.clone().filter(|_| !memory.bought) else { return Ok(()) };
+        let Some(sales) = &self.funnel.simulation.sales else { return Ok(()) };
+        let weights = sales.plans.iter().map(|(_, weight)| *weight);
+        let Some((plan, _)) = sales.plans.get(self.luck.choose(person, "plan", weights)) else {
             return Ok(());
         };
-        let plans = &self.funnel.simulation.sales.plans;
-        let plan = plans
-            .get(self.luck.choose(person, "plan", plans.iter().map(|(_, weight)| *weight)))
-            .map(|(id, _)| id.clone());
-        let answer = self.post("/applications", &json!({"t": token, "plan": plan}), &[200]).await?;
-        let session = answer["checkout_url"]
-            .as_str()
-            .and_then(|url| url.rsplit('/').next())
-            .unwrap_or_default()
-            .to_owned();
-        let paid = self.checkout.pay(self.cloud, &session).await;
-        paid.map_err(|error| self.broken(&format!("paying: {error}")))?;
+        self.hands.buy(&token, plan).await?;
         self.memories[person].bought = true;
         Ok(())
     }
+}
 
-    async fn post(&self, path: &str, body: &Value, expected: &[u16]) -> Result<Value, SimulationError> {
-        let answer =
-            self.send("POST", &format!("{PUBLIC_URL}{path}"), "application/json", body.to_string()).await;
-        self.expect(path, answer, expected)
-    }
-
-    async fn send(&self, method: &str, url: &str, content_type: &str, body: String) -> Response {
-        let request = axum::http::Request::builder()
-            .method(method)
-            .uri(url)
-            .header("content-type", content_type)
-            .header("accept", "application/json");
-        let request: Request = request.body(Bytes::from(body)).unwrap_or_default();
-        self.cloud.http(request).await
-    }
-
-    fn expect(&self, path: &str, answer: Response, expected: &[u16]) -> Result<Value, SimulationError> {
-        let status = answer.status().as_u16();
-        if !expected.contains(&status) {
-            let path = path.split('?').next().unwrap_or_default();
-            return Err(
-                self.broken(&format!("{path} answered {status}: {}", String::from_utf8_lossy(answer.body())))
-            );
-        }
-        Ok(serde_json::from_slice(answer.body()).unwrap_or(Value::Null))
-    }
-
-    fn broken(&self, what: &str) -> SimulationError {
-        SimulationError::Product { at: self.now(), what: what.to_owned() }
-    }
+fn visitor(person: usize) -> String {
+    format!("v-{person}")
 }
 
 /// Bouncing addresses are those of SES's mailbox simulator.
@@ -461,13 +446,4 @@ fn address_of(person: usize, bounces: bool) -> String {
 
 fn person_of(address: &str) -> Option<usize> {
     address.split_once('+')?.1.split_once('@')?.0.parse().ok()
-}
-
-fn parameter(url: &str, name: &str) -> Option<String> {
-    url::Url::parse(url).ok()?.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-}
-
-fn managed(url: &str) -> (String, String) {
-    let path = url.strip_prefix(PUBLIC_URL).unwrap_or(url).split('?').next().unwrap_or_default().to_owned();
-    (path, parameter(url, "t").unwrap_or_default())
 }

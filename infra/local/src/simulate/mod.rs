@@ -1,8 +1,12 @@
 //! `michi simulate`: synthetic people go through the very same functions in virtual time.
 
 mod crowd;
+mod hands;
 mod luck;
+mod one;
 mod report;
+mod script;
+mod tally;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
@@ -17,7 +21,10 @@ use crate::{
     functions::{LaunchError, Secrets, launch, load_funnel},
 };
 use crowd::Crowd;
+use one::One;
 pub use report::Report;
+pub use script::{FORMS, ScriptError};
+use tally::Tally;
 
 /// Base URL of the simulated pages: nobody outside ever follows it.
 const PUBLIC_URL: &str = "https://michi.example.com";
@@ -41,6 +48,17 @@ pub enum SimulationError {
     /// It could not begin.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// The person can't do what her script says.
+    #[error("{at}: she can't {what}")]
+    Script {
+        /// Virtual time.
+        at: DateTime<chrono::Utc>,
+        /// What she was to do.
+        what: String,
+    },
+    /// The script can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] ScriptError),
     /// The product gave an answer that nobody could go on with.
     #[error("{at}: {what}")]
     Product {
@@ -82,7 +100,29 @@ pub async fn simulate(funnel: &Path, options: &Options) -> Result<Report, Simula
         );
     }
     let meter = cloud.meter();
-    Ok(Report::new(&funnel, options, kpi_daily, &meter, began.elapsed()))
+    let tally = Tally::count(&cloud, &funnel).await?;
+    Ok(Report::new(&funnel, options, kpi_daily, tally, &meter, began.elapsed()))
+}
+
+/// Plays one person by a script and lets `days` more days pass. The answer is her way, day by day.
+///
+/// # Errors
+/// [`SimulationError`] if the script can't be read, or she can't do what it says.
+pub async fn simulate_one(
+    funnel: &Path,
+    script: &str,
+    start: NaiveDate,
+    days: u32,
+) -> Result<String, SimulationError> {
+    let deeds = script::parse(script)?;
+    let funnel = load_funnel(funnel)?;
+    // She sits down in the evening, when most people do.
+    let evening = NaiveTime::from_hms_opt(20, 0, 0).unwrap_or(NaiveTime::MIN);
+    let start = time::instant(start, evening, funnel.time_zone);
+    let secrets = Secrets::fixed();
+    let cloud =
+        launch(Arc::clone(&funnel), Store::Memory, Clock::frozen(start), PUBLIC_URL, &secrets).await?;
+    One::new(&cloud, funnel, &secrets).play(&deeds, days).await
 }
 
 fn progress_bar(hours: i64) -> ProgressBar {

@@ -2,16 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{NaiveDate, NaiveTime};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc, Weekday};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use domain::consultation::Availability;
 use domain::customer::Plan;
 use domain::email_address::EmailAddress;
+use domain::event::FactKind;
 use domain::id::Id;
 use domain::limits::SLOT_DAYS;
+use domain::sending::{Cap, Window};
+use domain::{sequence, time};
 
-use super::{Problems, has_problems, parse_id, unique_id};
-use crate::funnel::{Brand, ConsultationOffer, LeadMagnet, Sender};
+use super::{Problems, has_errors, parse_id, unique_id};
+use crate::funnel::{
+    Attribute, AttributeKind, Brand, ConsultationOffer, LeadMagnet, Member, OtherSender, OwnFact, Sender,
+    Topic,
+};
 use crate::page::Page;
 use crate::problem::{Source, suggest};
 use crate::reader::{At, Reader, parse};
@@ -19,10 +25,34 @@ use crate::texts::Locale;
 
 /// The weekdays' names, Monday first, as in [`domain::consultation::weekday_key`].
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+/// What an anchor may be besides a date.
+pub(super) const ANCHORS: [&str; 3] = ["entry", "consultation", "renewal"];
 
-/// What `funnel.toml` says.
+/// What `funnel.toml` says. The names in it are known even if something else is wrong with it, so
+/// that the other files can be read.
 pub(super) struct Config {
     source: Source,
+    /// None if something in it is wrong.
+    pub(super) basics: Option<Basics>,
+    pub(super) double_opt_in: bool,
+    pub(super) senders: BTreeMap<Id, OtherSender>,
+    pub(super) lead_magnets: Vec<At<LeadMagnet>>,
+    pub(super) topics: Vec<Topic>,
+    pub(super) attributes: Vec<At<Attribute>>,
+    pub(super) facts: Vec<At<OwnFact>>,
+    pub(super) dates: BTreeMap<Id, DateTime<Utc>>,
+    pub(super) team: Vec<Member>,
+    /// When marketing mail may go out.
+    pub(super) window: Option<Window>,
+    pub(super) cap: Option<Cap>,
+    /// Whether there is a `[consultation]`, right or wrong.
+    pub(super) has_consultation: bool,
+    pub(super) consultation: Option<ConsultationOffer>,
+    pub(super) plans: Vec<Plan>,
+}
+
+/// What every funnel has.
+pub(super) struct Basics {
     pub(super) name: String,
     pub(super) locale: Locale,
     pub(super) time_zone: Tz,
@@ -30,14 +60,46 @@ pub(super) struct Config {
     pub(super) sender: Sender,
     pub(super) brand: Brand,
     pub(super) consent: String,
-    pub(super) lead_magnets: Vec<At<LeadMagnet>>,
-    pub(super) consultation: ConsultationOffer,
-    pub(super) plans: Vec<Plan>,
 }
 
 pub(super) fn read(source: &Source, problems: &mut Problems) -> Option<Config> {
     let table = parse(source, problems)?;
     let mut file = Reader::file(source, &table);
+    let (basics, double_opt_in) = basics(&mut file, problems);
+    let zone = basics.as_ref().map_or(Tz::UTC, |basics| basics.time_zone);
+    let (window, cap) = match file.optional_table("sending", problems) {
+        Some(reader) => sending(reader, problems),
+        None => (None, None),
+    };
+    let has_consultation = file.has("consultation");
+    let config = Config {
+        source: source.clone(),
+        basics,
+        double_opt_in,
+        senders: senders(&mut file, problems),
+        lead_magnets: lead_magnets(&mut file, problems),
+        topics: topics(&mut file, problems),
+        attributes: attributes(&mut file, problems),
+        facts: facts(&mut file, problems),
+        dates: file
+            .optional_table("dates", problems)
+            .map(|reader| dates(reader, zone, problems))
+            .unwrap_or_default(),
+        team: team(&mut file, problems),
+        window,
+        cap,
+        has_consultation,
+        consultation: file
+            .optional_table("consultation", problems)
+            .and_then(|reader| consultation(reader, problems)),
+        plans: plans(&mut file, problems),
+    };
+    file.finish(problems);
+    Some(config)
+}
+
+/// The basics, and whether an address must be confirmed.
+fn basics(file: &mut Reader<'_>, problems: &mut Problems) -> (Option<Basics>, bool) {
     let name = file.text("name", "道コーチング", problems);
     let locale = file.parsed(
         "locale",
@@ -54,28 +116,25 @@ pub(super) fn read(source: &Source, problems: &mut Problems) -> Option<Config> {
     let currency = file.parsed("currency", "JPY", currency, problems);
     let sender = file.table("sender", problems).and_then(|reader| sender(reader, problems));
     let brand = file.table("brand", problems).and_then(|reader| brand(reader, problems));
-    let consent = file.table("consent", problems).and_then(|mut reader| {
+    let consent = file.table("consent", problems).map(|mut reader| {
         let text = reader.text("text", "メールの受け取りに同意します。", problems);
+        let double = reader.flag("double", problems).is_some_and(|double| double.value);
         reader.finish(problems);
-        text
+        (text, double)
     });
-    let lead_magnets = lead_magnets(&mut file, problems);
-    let consultation = file.table("consultation", problems).and_then(|reader| consultation(reader, problems));
-    let plans = plans(&mut file, problems);
-    file.finish(problems);
-    Some(Config {
-        source: source.clone(),
-        name: name?.value,
-        locale: locale?.value,
-        time_zone: time_zone?.value,
-        currency: currency?.value,
-        sender: sender?,
-        brand: brand?,
-        consent: consent?.value,
-        lead_magnets,
-        consultation: consultation?,
-        plans,
-    })
+    let (consent, double) = consent.unwrap_or_default();
+    let basics = || {
+        Some(Basics {
+            name: name?.value,
+            locale: locale?.value,
+            time_zone: time_zone?.value,
+            currency: currency?.value,
+            sender: sender?,
+            brand: brand?,
+            consent: consent?.value,
+        })
+    };
+    (basics(), double)
 }
 
 impl Config {
@@ -84,7 +143,7 @@ impl Config {
         for magnet in &self.lead_magnets {
             let page = &magnet.value.page;
             if !pages.get(page).is_some_and(Page::is_public)
-                && !has_problems(&format!("pages/{page}.md"), problems)
+                && !has_errors(&format!("pages/{page}.md"), problems)
             {
                 let known = pages.values().filter(|page| page.is_public()).map(|page| page.id.as_str());
                 problems.push(self.source.problem(
@@ -118,7 +177,7 @@ fn address(text: &str) -> Result<EmailAddress, String> {
     EmailAddress::parse(text).map_err(|error| format!("a mail address: {error}"))
 }
 
-fn https(text: &str) -> Result<String, String> {
+pub(super) fn https(text: &str) -> Result<String, String> {
     text.starts_with("https://")
         .then(|| text.to_owned())
         .ok_or_else(|| "write a URL that begins with `https://`".to_owned())
@@ -176,15 +235,198 @@ fn lead_magnets(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<At<LeadMa
     magnets.collect()
 }
 
+/// The tables of a list that each have an `id` of their own, and a `name`.
+fn named<T>(
+    file: &mut Reader<'_>,
+    key: &'static str,
+    (id, name): (&str, &str),
+    mut rest: impl FnMut(&mut Reader<'_>, Id, String, &mut Problems) -> Option<T>,
+    problems: &mut Problems,
+) -> Vec<At<T>> {
+    let mut seen = BTreeSet::new();
+    let readers = file.tables(key, problems).into_iter();
+    let read = readers.filter_map(|mut reader| {
+        let id = unique_id(&mut reader, id, &mut seen, problems);
+        let name = reader.text("name", name, problems);
+        // A name alone is no reason to leave the others unread: what it is called is said above.
+        let span = id.as_ref().map_or(reader.span(), |id| id.span.clone());
+        let name = name.map(|name| name.value).unwrap_or_default();
+        let value = id.and_then(|id| rest(&mut reader, id.value, name, problems));
+        reader.finish(problems);
+        Some(At { value: value?, span })
+    });
+    read.collect()
+}
+
+fn senders(file: &mut Reader<'_>, problems: &mut Problems) -> BTreeMap<Id, OtherSender> {
+    let example = ("sales", "道コーチング 営業部");
+    let read = named(file, "senders", example, |reader, id, name, problems| {
+        let address = reader.parsed("address", "sales@example.com", address, problems)?.value;
+        Some((id, OtherSender { name, address }))
+    }, problems);
+    read.into_iter().map(|sender| sender.value).collect()
+}
+
+fn topics(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<Topic> {
+    let example = ("news", "お知らせ");
+    let read = named(file, "topics", example, |_, id, name, _| Some(Topic { id, name }), problems);
+    read.into_iter().map(|topic| topic.value).collect()
+}
+
+fn team(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<Member> {
+    let example = ("owner", "道野あかり");
+    let read = named(file, "team", example, |reader, id, name, problems| {
+        let address = reader.parsed("address", "owner@example.com", address, problems)?.value;
+        Some(Member { id, name, address })
+    }, problems);
+    read.into_iter().map(|member| member.value).collect()
+}
+
+fn attributes(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<At<Attribute>> {
+    let example = ("industry", "業種");
+    named(file, "attributes", example, |reader, id, name, problems| {
+        let kind = reader.parsed("kind", "choice", |kind| match kind {
+            "text" => Ok(AttributeKind::Text),
+            "number" => Ok(AttributeKind::Number),
+            "choice" => Ok(AttributeKind::Choice(vec![])),
+            other => Err(suggest(other, ["text", "number", "choice"])),
+        }, problems)?;
+        let ask = reader.flag("ask", problems).is_some_and(|ask| ask.value);
+        let kind = match kind.value {
+            AttributeKind::Choice(_) => AttributeKind::Choice(choices(reader, problems)),
+            AttributeKind::Text | AttributeKind::Number => kind.value,
+        };
+        Some(Attribute { id, name, kind, ask })
+    }, problems)
+}
+
+fn choices(reader: &mut Reader<'_>, problems: &mut Problems) -> Vec<String> {
+    let before = problems.len();
+    let mut choices: Vec<String> = vec![];
+    for choice in reader.texts("choices", "IT", problems) {
+        if choice.value.trim().is_empty() || choices.contains(&choice.value) {
+            problems.push(reader.source().problem(
+                &choice.span,
+                format!("\"{}\" is no choice of its own", choice.value),
+                "write each choice once, and none that is empty",
+            ));
+        }
+        choices.push(choice.value);
+    }
+    if choices.is_empty() && problems.len() == before {
+        problems.push(reader.source().problem(
+            &reader.span(),
+            "nothing to choose from",
+            "write `choices = [\"IT\", \"金融\", \"その他\"]`",
+        ));
+    }
+    choices
+}
+
+fn facts(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<At<OwnFact>> {
+    let source = file.source();
+    let facts =
+        named(file, "facts", ("ordered", "注文した"), |_, id, name, _| Some(OwnFact { id, name }), problems);
+    for fact in &facts {
+        if FactKind::ALL.iter().any(|kind| kind.as_str() == fact.value.id.as_str()) {
+            problems.push(source.problem(
+                &fact.span,
+                format!("`{}` is a fact of Michi's own", fact.value.id),
+                "give yours another id",
+            ));
+        }
+    }
+    facts
+}
+
+fn dates(reader: Reader<'_>, zone: Tz, problems: &mut Problems) -> BTreeMap<Id, DateTime<Utc>> {
+    let source = reader.source();
+    let mut dates = BTreeMap::new();
+    for (name, text) in reader.texts_by_name("2027-03-20 20:00", problems) {
+        let id = match parse_id(&name.value) {
+            Ok(_) if ANCHORS.contains(&name.value.as_str()) => Err("it means something else as an `anchor`".to_owned()),
+            id => id,
+        };
+        // chrono takes `2027-3-1 9:00` too; one way to write a moment is enough.
+        let moment = Some(&text.value).filter(|text| text.len() == 16);
+        let moment = moment.and_then(|text| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").ok());
+        match (id, moment) {
+            (Ok(id), Some(local)) => {
+                dates.insert(id, time::instant(local.date(), local.time(), zone));
+            }
+            (Err(mend), _) => problems.push(source.problem(
+                &name.span,
+                format!("a date can't be called `{}`", name.value),
+                mend,
+            )),
+            (Ok(_), None) => problems.push(source.problem(
+                &text.span,
+                format!("\"{}\" is no moment", text.value),
+                "write day and clock time in the funnel's zone: `2027-03-20 20:00`",
+            )),
+        }
+    }
+    dates
+}
+
+fn sending(mut reader: Reader<'_>, problems: &mut Problems) -> (Option<Window>, Option<Cap>) {
+    let quiet = hours(&mut reader, "quiet_hours", "21:00-08:00", problems);
+    let weekdays = weekdays(&mut reader, problems);
+    let cap = reader.optional_table("cap", problems).and_then(|mut reader| {
+        let mails = reader.number("mails", 1..=1000, problems);
+        let days = reader.number("days", 1..=365, problems);
+        reader.finish(problems);
+        Some(Cap { mails: u32::try_from(mails?.value).ok()?, days: days?.value })
+    });
+    reader.finish(problems);
+    // What is not quiet is open.
+    let hours = quiet.map(|quiet| (quiet.value.1, quiet.value.0));
+    (window(hours, weekdays.map(|weekdays| weekdays.value)), cap)
+}
+
+/// A window, if it leaves anything out.
+pub(super) fn window(
+    hours: Option<(NaiveTime, NaiveTime)>,
+    weekdays: Option<Vec<Weekday>>,
+) -> Option<Window> {
+    (hours.is_some() || weekdays.is_some())
+        .then(|| Window { hours, weekdays: weekdays.unwrap_or_default() })
+}
+
+/// Hours of the day, `21:00-08:00`; they may go past midnight.
+pub(super) fn hours(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    example: &str,
+    problems: &mut Problems,
+) -> Option<At<(NaiveTime, NaiveTime)>> {
+    reader.optional_parsed(key, example, |text| {
+        clock_times(text).filter(|(from, until)| from != until)
+            .ok_or_else(|| format!("write two clock times: `{example}`"))
+    }, problems)
+}
+
+/// Days of the week; all of them when missing.
+pub(super) fn weekdays(reader: &mut Reader<'_>, problems: &mut Problems) -> Option<At<Vec<Weekday>>> {
+    let texts = reader.texts("weekdays", "monday", problems);
+    let span = texts.first()?.span.start..texts.last()?.span.end;
+    let mut days = vec![];
+    for text in texts {
+        match sequence::weekday(&text.value) {
+            Some(day) => days.push(day),
+            None => problems.push(reader.source().problem(
+                &text.span,
+                format!("no weekday is called `{}`", text.value),
+                suggest(&text.value, WEEKDAYS),
+            )),
+        }
+    }
+    Some(At { value: days, span })
+}
+
 fn plans(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<Plan> {
     let mut seen = BTreeSet::new();
     let readers = file.tables("plans", problems);
-    if readers.is_empty() {
-        problems.push(file.source().problem_of_file(
-            "no plan",
-            "write `[[plans]]` with `id`, `name`, `price`, `months` and `description`",
-        ));
-    }
     let plans = readers.into_iter().filter_map(|mut reader| {
         let id = unique_id(&mut reader, "standard", &mut seen, problems);
         let name = reader.text("name", "スタンダード", problems);
@@ -290,8 +532,11 @@ fn weekly(mut reader: Reader<'_>, problems: &mut Problems) -> BTreeMap<u8, Vec<(
 }
 
 fn span(text: &str) -> Option<(NaiveTime, NaiveTime)> {
+    clock_times(text).filter(|(from, until)| from < until)
+}
+
+fn clock_times(text: &str) -> Option<(NaiveTime, NaiveTime)> {
     let (from, until) = text.split_once('-')?;
     let time = |text: &str| NaiveTime::parse_from_str(text.trim(), "%H:%M").ok();
-    let (from, until) = (time(from)?, time(until)?);
-    (from < until).then_some((from, until))
+    Some((time(from)?, time(until)?))
 }

@@ -1,75 +1,209 @@
 //! Reads a funnel's directory. Everything that is wrong is collected, so that one reading tells
-//! all; only a funnel without problems comes out.
+//! all; only a funnel without errors comes out.
 
+mod broadcasts;
+mod clock;
 mod config;
 mod goals;
 mod mails;
 mod pages;
 mod rates;
+mod scores;
+mod segments;
 mod sequences;
+mod steps;
+mod triggers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use chrono::NaiveDateTime;
 use domain::id::Id;
+use domain::score::Scoring;
 
+use crate::condition::{Given, Names};
 use crate::funnel::Funnel;
-use crate::problem::{Problem, Source};
-use crate::reader::{At, Reader};
+use crate::mail::Mail;
+use crate::problem::{Problem, Source, suggest};
+use crate::reader::{At, Reader, parse};
+use crate::simulation::Simulation;
+use config::Config;
 
 type Problems = Vec<Problem>;
 
+/// A funnel's directory as it was found.
+#[derive(Debug)]
+pub struct Checked {
+    /// In order of file and line.
+    pub problems: Vec<Problem>,
+    /// None if one of the problems is an error.
+    pub funnel: Option<Funnel>,
+}
+
+/// Reads and checks a funnel's directory.
+pub fn check(dir: &Path) -> Checked {
+    let mut problems = vec![];
+    let funnel = read(dir, &mut problems);
+    problems.sort();
+    problems.dedup();
+    Checked { funnel: funnel.filter(|_| !problems.iter().any(Problem::is_error)), problems }
+}
+
 impl Funnel {
-    /// Reads and checks a funnel's directory.
+    /// Reads and checks a funnel's directory. Warnings do not matter here.
     ///
     /// # Errors
     /// Everything that is wrong with it, in order of file and line. A broken funnel never starts.
     pub fn load(dir: &Path) -> Result<Self, Vec<Problem>> {
-        let mut problems = vec![];
-        let funnel = read(dir, &mut problems);
-        problems.sort();
-        problems.dedup();
-        match funnel {
-            Some(funnel) if problems.is_empty() => Ok(funnel),
-            _ => Err(problems),
-        }
+        let Checked { problems, funnel } = check(dir);
+        funnel.ok_or_else(|| problems.into_iter().filter(Problem::is_error).collect())
     }
+}
+
+/// What sequences, scores and broadcasts may speak of.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    config: &'a Config,
+    names: &'a Names,
+    mails: &'a BTreeMap<Id, Mail>,
+    /// What the funnel's clocks skip.
+    gaps: &'a [(NaiveDateTime, NaiveDateTime)],
 }
 
 fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
     let config = file(dir, "funnel.toml", problems).and_then(|source| config::read(&source, problems));
     let goals = file(dir, "goals.toml", problems).and_then(|source| goals::read(&source, problems));
-    let mails = mails::read(files(dir, "mails", "md", problems), problems);
-    let pages = pages::read(files(dir, "pages", "md", problems), problems);
-    let sequences = sequences::read(&files(dir, "sequences", "toml", problems), &mails, problems);
-    let simulation = file(dir, "simulation.toml", problems).and_then(|source| rates::read(&source, problems));
-    // What follows compares files; a broken file would only repeat its own problems there.
-    if has_problems("funnel.toml", problems) {
-        return None;
-    }
+    // The other files speak of what is in `funnel.toml`.
     let config = config?;
+    let files = Files::find(dir, problems);
+    let simulation = file(dir, "simulation.toml", problems)
+        .and_then(|source| rates::read(&source, &config, &files, problems));
+    let sequences = sequences::parse_all(&files.sequences, problems);
+    let broadcasts = sequences::parse_all(&files.broadcasts, problems);
+    let mut names = names(&config, &files, simulation.as_ref());
+    // Where a file can't be read, what it gives is not known.
+    if sequences.len() == files.sequences.len() && broadcasts.len() == files.broadcasts.len() {
+        let mut given = Given::default();
+        sequences::given(&sequences, &mut given);
+        broadcasts::given(&broadcasts, &mut given);
+        names.given = Some(given);
+    }
+    let scores = optional_file(dir, "scores.toml", problems);
+    let scores = scores.as_ref().and_then(|source| Some((source, parse(source, problems)?)));
+    let mut scores = scores.as_ref().map(|(source, table)| Reader::file(source, table));
+    let bands = scores.as_mut().map(|reader| scores::bands(reader, problems)).unwrap_or_default();
+    names.bands = scores::spans(&bands);
+    let segments = optional_file(dir, "segments.toml", problems)
+        .map(|source| segments::read(&source, &mut names, problems))
+        .unwrap_or_default();
+    let mails = mails::read(files.mails, problems);
+    let pages = pages::read(files.pages, problems);
     config.check_pages(&pages, problems);
+    let gaps = config.basics.as_ref().map(|basics| clock::gaps(basics.time_zone)).unwrap_or_default();
+    let ground = Ground { config: &config, names: &names, mails: &mails, gaps: &gaps };
+    let mut scoring =
+        scores.map_or_else(Scoring::default, |reader| scores::read(reader, bands, ground, problems));
+    let sequences = sequences::read(&sequences, ground, problems);
+    scoring.thresholds = scores::thresholds(&sequences);
+    let broadcasts = broadcasts::read(&broadcasts, &segments, ground, problems);
+    let basics = config.basics?;
     let funnel = Funnel {
-        name: config.name,
-        locale: config.locale,
-        time_zone: config.time_zone,
-        currency: config.currency,
-        sender: config.sender,
-        brand: config.brand,
-        consent: config.consent,
+        name: basics.name,
+        locale: basics.locale,
+        time_zone: basics.time_zone,
+        currency: basics.currency,
+        sender: basics.sender,
+        senders: config.senders,
+        brand: basics.brand,
+        consent: basics.consent,
+        double_opt_in: config.double_opt_in,
+        topics: config.topics,
+        attributes: names.attributes,
+        facts: config.facts.into_iter().map(|fact| fact.value).collect(),
+        dates: config.dates,
+        team: config.team,
+        cap: config.cap,
         lead_magnets: config.lead_magnets.into_iter().map(|magnet| magnet.value).collect(),
         consultation: config.consultation,
         plans: config.plans,
         goals: goals?,
         sequences,
+        scoring,
+        segments,
+        broadcasts,
         simulation: simulation?,
+        layout: None,
         mails,
         pages,
     };
-    rates::check_plans(&funnel, problems);
     pages::check_values(&funnel, problems);
     Some(funnel)
+}
+
+/// The files of the folders.
+struct Files {
+    mails: Vec<(Id, Source)>,
+    pages: Vec<(Id, Source)>,
+    sequences: Vec<(Id, Source)>,
+    broadcasts: Vec<(Id, Source)>,
+    snippets: Vec<(Id, Source)>,
+}
+
+impl Files {
+    fn find(dir: &Path, problems: &mut Problems) -> Self {
+        let mut optional = |folder: &str, extension: &str| {
+            if dir.join(folder).exists() { files(dir, folder, extension, problems) } else { vec![] }
+        };
+        let (broadcasts, snippets) = (optional("broadcasts", "toml"), optional("snippets", "md"));
+        Self {
+            mails: files(dir, "mails", "md", problems),
+            pages: files(dir, "pages", "md", problems),
+            sequences: files(dir, "sequences", "toml", problems),
+            broadcasts,
+            snippets,
+        }
+    }
+}
+
+/// What conditions may speak of, as far as it is known before one is read.
+fn names(config: &Config, files: &Files, simulation: Option<&Simulation>) -> Names {
+    let sources = simulation.into_iter().flat_map(|simulation| &simulation.sources);
+    Names {
+        mails: ids(&files.mails),
+        pages: ids(&files.pages),
+        sequences: ids(&files.sequences),
+        snippets: ids(&files.snippets),
+        attributes: config.attributes.iter().map(|attribute| attribute.value.clone()).collect(),
+        facts: config.facts.iter().map(|fact| fact.value.id.clone()).collect(),
+        lead_magnets: config.lead_magnets.iter().map(|magnet| magnet.value.id.clone()).collect(),
+        sources: sources.map(|(source, _)| source.clone()).collect(),
+        mail_texts: mail_texts(&files.mails, &files.snippets),
+        ..Names::default()
+    }
+}
+
+/// The words of each mail, with those of the snippets in it.
+fn mail_texts(mails: &[(Id, Source)], snippets: &[(Id, Source)]) -> BTreeMap<Id, String> {
+    let texts = mails.iter().map(|(id, mail)| {
+        let included = snippets.iter().filter(|(snippet, _)| {
+            [format!("include \"{snippet}\""), format!("include '{snippet}'")]
+                .iter()
+                .any(|include| mail.text.contains(include))
+        });
+        let parts = std::iter::once(mail.text.as_str()).chain(included.map(|(_, snippet)| snippet.text.as_str()));
+        (id.clone(), parts.collect::<Vec<_>>().join("\n"))
+    });
+    texts.collect()
+}
+
+fn ids(files: &[(Id, Source)]) -> BTreeSet<Id> {
+    files.iter().map(|(id, _)| id.clone()).collect()
+}
+
+/// A file that may be missing.
+fn optional_file(dir: &Path, name: &str, problems: &mut Problems) -> Option<Source> {
+    if dir.join(name).exists() { file(dir, name, problems) } else { None }
 }
 
 fn file(dir: &Path, name: &str, problems: &mut Problems) -> Option<Source> {
@@ -82,13 +216,7 @@ fn file(dir: &Path, name: &str, problems: &mut Problems) -> Option<Source> {
                 }
                 _ => (format!("the file can't be read: {error}"), "check its permissions"),
             };
-            problems.push(Problem {
-                file: name.to_owned(),
-                line: None,
-                column: None,
-                what,
-                mend: mend.to_owned(),
-            });
+            problems.push(Problem::of_file(name, what, mend));
             None
         }
     }
@@ -101,13 +229,7 @@ fn text(file: String, bytes: Vec<u8>, problems: &mut Problems) -> Option<Source>
             text: text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text).replace("\r\n", "\n"),
         }),
         Err(_) => {
-            problems.push(Problem {
-                file,
-                line: None,
-                column: None,
-                what: "the file is not UTF-8".into(),
-                mend: "save it as UTF-8".into(),
-            });
+            problems.push(Problem::of_file(file, "the file is not UTF-8", "save it as UTF-8"));
             None
         }
     }
@@ -116,13 +238,8 @@ fn text(file: String, bytes: Vec<u8>, problems: &mut Problems) -> Option<Source>
 /// The files of a folder, with the ids that their names are.
 fn files(dir: &Path, folder: &str, extension: &str, problems: &mut Problems) -> Vec<(Id, Source)> {
     let Ok(entries) = fs::read_dir(dir.join(folder)) else {
-        problems.push(Problem {
-            file: folder.to_owned(),
-            line: None,
-            column: None,
-            what: "the folder is missing".into(),
-            mend: format!("add it, with its *.{extension} files"),
-        });
+        let mend = format!("add it, with its *.{extension} files");
+        problems.push(Problem::of_file(folder, "the folder is missing", mend));
         return vec![];
     };
     let mut names: Vec<String> = entries
@@ -140,21 +257,19 @@ fn files(dir: &Path, folder: &str, extension: &str, problems: &mut Problems) -> 
             .and_then(|stem| Id::parse(stem).ok());
         match id {
             Some(id) => found.extend(file(dir, &path, problems).map(|source| (id, source))),
-            None => problems.push(Problem {
-                file: path,
-                line: None,
-                column: None,
-                what: "this file is not read".into(),
-                mend: format!("name it `id.{extension}`, with an id of a-z, 0-9 and -, or move it elsewhere"),
-            }),
+            None => problems.push(Problem::of_file(
+                path,
+                "this file is not read",
+                format!("name it `id.{extension}`, with an id of a-z, 0-9 and -, or move it elsewhere"),
+            )),
         }
     }
     found
 }
 
-/// Whether something is already said about the file.
-fn has_problems(file: &str, problems: &Problems) -> bool {
-    problems.iter().any(|problem| problem.file == file)
+/// Whether something is already wrong with the file: it need not be said again elsewhere.
+fn has_errors(file: &str, problems: &Problems) -> bool {
+    problems.iter().any(|problem| problem.file == file && problem.is_error())
 }
 
 /// A Markdown file's two halves: the table between `+++` lines, and the body with its first line.
@@ -201,6 +316,27 @@ fn unique_id(
         ));
     }
     Some(id)
+}
+
+/// An id that must be one of those known.
+fn known_id<'k>(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    kind: &str,
+    known: impl IntoIterator<Item = &'k Id>,
+    problems: &mut Problems,
+) -> Option<Id> {
+    let id = reader.parsed(key, "…", parse_id, problems)?;
+    let known: Vec<&str> = known.into_iter().map(Id::as_str).collect();
+    if known.contains(&id.value.as_str()) {
+        return Some(id.value);
+    }
+    problems.push(reader.source().problem(
+        &id.span,
+        format!("there is no {kind} `{}`", id.value),
+        suggest(id.value.as_str(), known),
+    ));
+    None
 }
 
 fn parse_id(text: &str) -> Result<Id, String> {

@@ -41,13 +41,11 @@ pub(super) fn read(files: Vec<(Id, Source)>, problems: &mut Problems) -> BTreeMa
                 problems.push(page.source.problem_in_line(1, "this page is for something else", mend(form)))
             }
             None if known.iter().any(|id| id.as_str() == name) => {}
-            None => problems.push(Problem {
+            None => problems.push(Problem::of_file(
                 file,
-                line: None,
-                column: None,
-                what: "the page is missing".into(),
-                mend: "add it; funnels/coaching has one to start from".into(),
-            }),
+                "the page is missing",
+                "add it; funnels/coaching has one to start from",
+            )),
         }
     }
     pages
@@ -121,7 +119,7 @@ pub(super) fn check_values(funnel: &Funnel, problems: &mut Problems) {
     for page in funnel.pages.values() {
         for expression in page.expressions.iter().filter(|expression| expression.text != "form") {
             let known =
-                || funnel.own_variables("").map(|(name, _)| name).into_iter().chain(["plans", "form"]);
+                || funnel.own_variables("").into_iter().map(|(name, _)| name).chain(["plans", "form"]);
             if let Some(unknown) =
                 expression.variables.iter().find(|name| !known().any(|known| known == *name))
             {

@@ -1,18 +1,30 @@
 //! `simulation.toml`.
 
-use super::Problems;
-use crate::funnel::Funnel;
-use crate::problem::{Problem, Source, suggest};
-use crate::reader::{Reader, parse};
-use crate::simulation::{ConsultationRates, MailRates, People, SaleRates, Simulation};
+use domain::id::Id;
 
-pub(super) fn read(source: &Source, problems: &mut Problems) -> Option<Simulation> {
+use super::config::Config;
+use super::{Files, Problems, known_id};
+use crate::problem::{Source, suggest};
+use crate::reader::{At, Reader, parse};
+use crate::simulation::{
+    Behaviour, ConsultationRates, Doing, Expect, FIGURES, HAPPENINGS, MailRates, People, SaleRates, Simulation,
+};
+
+pub(super) fn read(
+    source: &Source,
+    config: &Config,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<Simulation> {
     let table = parse(source, problems)?;
     let mut file = Reader::file(source, &table);
     let visits = file.table("visits", problems).and_then(|reader| visits(reader, problems));
     let sources = file.table("sources", problems).map(|reader| weights(reader, problems));
-    let people: Vec<People> =
-        file.tables("people", problems).into_iter().filter_map(|reader| people(reader, problems)).collect();
+    let people: Vec<People> = file
+        .tables("people", problems)
+        .into_iter()
+        .filter_map(|reader| people(reader, config.has_consultation, problems))
+        .collect();
     let shares: u32 = people.iter().map(|people| people.share).sum();
     if shares != 1000 {
         problems.push(source.problem_of_file(
@@ -21,20 +33,57 @@ pub(super) fn read(source: &Source, problems: &mut Problems) -> Option<Simulatio
         ));
     }
     let mails = file.table("mails", problems).and_then(|reader| mails(reader, problems));
-    let consultations =
-        file.table("consultations", problems).and_then(|reader| consultations(reader, problems));
-    let sales = file.table("sales", problems).and_then(|reader| sales(reader, problems));
+    let behaviour = behaviours(&mut file, config, files, problems);
+    let wanted = (config.has_consultation, !config.plans.is_empty());
+    let consultations = part(&mut file, "consultations", wanted.0, "[consultation]", problems)
+        .map(|reader| consultations(reader, problems));
+    let sales =
+        part(&mut file, "sales", wanted.1, "[[plans]]", problems).map(|reader| sales(reader, config, problems));
+    let expect = file.optional_table("expect", problems).map(|reader| expect(reader, config, files, problems));
     file.finish(problems);
-    let (visitors_opt_in, hours) = visits?;
+    let (visitors_opt_in, confirm, hours) = visits?;
     Some(Simulation {
         visitors_opt_in,
+        confirm,
         hours,
-        sources: sources?,
+        sources: sources?.into_iter().map(|(name, weight)| (name.value, weight)).collect(),
         people,
         mails: mails?,
-        consultations: consultations?,
-        sales: sales?,
+        behaviour,
+        consultations: all_or_none(consultations)?,
+        sales: all_or_none(sales)?,
+        expect: all_or_none(expect)?,
     })
+}
+
+/// A table that can't be read is no table that is missing.
+fn all_or_none<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    match read {
+        Some(Some(value)) => Some(Some(value)),
+        Some(None) => None,
+        None => Some(None),
+    }
+}
+
+/// A table that must be there if the funnel has something, and only then.
+fn part<'a>(
+    file: &mut Reader<'a>,
+    key: &'static str,
+    wanted: bool,
+    because: &str,
+    problems: &mut Problems,
+) -> Option<Reader<'a>> {
+    if wanted {
+        return file.table(key, problems);
+    }
+    if let Some(reader) = file.optional_table(key, problems) {
+        problems.push(file.source().problem(
+            &reader.span(),
+            format!("funnel.toml has no {because}"),
+            format!("delete `[{key}]`"),
+        ));
+    }
+    None
 }
 
 fn rate(reader: &mut Reader<'_>, key: &'static str, problems: &mut Problems) -> Option<u32> {
@@ -56,7 +105,7 @@ fn span(reader: &mut Reader<'_>, key: &'static str, problems: &mut Problems) -> 
     }
 }
 
-fn weights(reader: Reader<'_>, problems: &mut Problems) -> Vec<(String, u32)> {
+fn weights(reader: Reader<'_>, problems: &mut Problems) -> Vec<(At<String>, u32)> {
     let (source, place) = (reader.source(), reader.span());
     let weights = reader.weights(problems);
     if weights.iter().all(|(_, weight)| *weight == 0) {
@@ -69,8 +118,13 @@ fn weights(reader: Reader<'_>, problems: &mut Problems) -> Vec<(String, u32)> {
     weights
 }
 
-fn visits(mut reader: Reader<'_>, problems: &mut Problems) -> Option<(u32, Vec<u32>)> {
+/// How many visitors opt in, how many of those confirm their address, and when people arrive.
+fn visits(mut reader: Reader<'_>, problems: &mut Problems) -> Option<(u32, u32, Vec<u32>)> {
     let opt_in = reader.number("opt_in", 1..=1000, problems).and_then(|rate| u32::try_from(rate.value).ok());
+    let confirm = match reader.has("confirm") {
+        true => rate(&mut reader, "confirm", problems),
+        false => Some(1000),
+    };
     let hours = reader.numbers("hours", 24, 0..=1000, problems);
     if let Some(none) = hours.as_ref().filter(|hours| hours.value.iter().all(|weight| *weight == 0)) {
         problems.push(reader.source().problem(
@@ -81,16 +135,16 @@ fn visits(mut reader: Reader<'_>, problems: &mut Problems) -> Option<(u32, Vec<u
     }
     reader.finish(problems);
     let hours = hours?;
-    Some((opt_in?, hours.value.into_iter().filter_map(|weight| u32::try_from(weight).ok()).collect()))
+    Some((opt_in?, confirm?, hours.value.into_iter().filter_map(|weight| u32::try_from(weight).ok()).collect()))
 }
 
-fn people(mut reader: Reader<'_>, problems: &mut Problems) -> Option<People> {
+fn people(mut reader: Reader<'_>, may_book: bool, problems: &mut Problems) -> Option<People> {
     let name = reader.text("name", "熱心", problems);
     let share = rate(&mut reader, "share", problems);
     let open = rate(&mut reader, "open", problems);
     let click = rate(&mut reader, "click", problems);
     let unsubscribe = rate(&mut reader, "unsubscribe", problems);
-    let book = rate(&mut reader, "book", problems);
+    let book = if may_book { rate(&mut reader, "book", problems) } else { Some(0) };
     if let (Some(open), Some(click)) = (open, click)
         && click > open
     {
@@ -143,26 +197,118 @@ fn consultations(mut reader: Reader<'_>, problems: &mut Problems) -> Option<Cons
     })
 }
 
-/// The plans that people take must be on sale.
-pub(super) fn check_plans(funnel: &Funnel, problems: &mut Problems) {
-    for (plan, _) in &funnel.simulation.sales.plans {
-        if funnel.plan(plan).is_none() {
-            let known = funnel.plans.iter().map(|plan| plan.id.as_str());
-            problems.push(Problem {
-                file: "simulation.toml".into(),
-                line: None,
-                column: None,
-                what: format!("[sales.plans]: there is no plan `{plan}`"),
-                mend: suggest(plan, known),
-            });
+fn sales(mut reader: Reader<'_>, config: &Config, problems: &mut Problems) -> Option<SaleRates> {
+    let buy = rate(&mut reader, "buy", problems);
+    let buy_after_hours = span(&mut reader, "buy_after_hours", problems);
+    let mix = reader.table("plans", problems).map(|table| weights(table, problems));
+    let source = reader.source();
+    reader.finish(problems);
+    let known = || config.plans.iter().map(|plan| plan.id.as_str());
+    for (plan, _) in mix.iter().flatten().filter(|(plan, _)| !known().any(|known| known == plan.value)) {
+        let what = format!("there is no plan `{}`", plan.value);
+        problems.push(source.problem(&plan.span, what, suggest(&plan.value, known())));
+    }
+    let plans = mix?.into_iter().map(|(plan, weight)| (plan.value, weight)).collect();
+    Some(SaleRates { buy: buy?, buy_after_hours: buy_after_hours?, plans })
+}
+
+fn behaviours(
+    file: &mut Reader<'_>,
+    config: &Config,
+    files: &Files,
+    problems: &mut Problems,
+) -> Vec<Behaviour> {
+    let source = file.source();
+    let mut behaviours: Vec<Behaviour> = vec![];
+    let mut awaited: Vec<At<String>> = vec![];
+    for mut reader in file.tables("behaviour", problems) {
+        let what = doing(&mut reader, config, files, problems);
+        let of = rate(&mut reader, "of", problems);
+        let after = reader.text("after", "opted_in", problems);
+        let after_hours = span(&mut reader, "after_hours", problems);
+        let times = reader.optional_number("times", 1..=100, problems);
+        let times = times.map_or(Some(1), |times| u32::try_from(times.value).ok());
+        let unless = reader.optional_text("unless", "ordered", problems);
+        reader.finish(problems);
+        awaited.extend(after.iter().chain(&unless).cloned());
+        let (after, unless) = (after.map(|after| after.value), unless.map(|unless| unless.value));
+        if let (Some(what), Some(of), Some(after), Some(after_hours), Some(times)) =
+            (what, of, after, after_hours, times)
+        {
+            behaviours.push(Behaviour { what, of, after, after_hours, times, unless });
+        }
+    }
+    let done = behaviours.iter().map(|behaviour| match &behaviour.what {
+        Doing::Fact(id) | Doing::Page(id) => id.as_str(),
+    });
+    let known: Vec<&str> = HAPPENINGS.into_iter().chain(done).collect();
+    for name in awaited.iter().filter(|name| !known.contains(&name.value.as_str())) {
+        let what = format!("nothing called `{}` happens in a simulation", name.value);
+        problems.push(source.problem(&name.span, what, suggest(&name.value, known.iter().copied())));
+    }
+    behaviours
+}
+
+fn doing(reader: &mut Reader<'_>, config: &Config, files: &Files, problems: &mut Problems) -> Option<Doing> {
+    match (reader.has("fact"), reader.has("page")) {
+        (true, false) => {
+            let facts = config.facts.iter().map(|fact| &fact.value.id);
+            Some(Doing::Fact(known_id(reader, "fact", "fact", facts, problems)?))
+        }
+        (false, true) => {
+            let pages = files.pages.iter().map(|(id, _)| id);
+            Some(Doing::Page(known_id(reader, "page", "page", pages, problems)?))
+        }
+        (true, true) | (false, false) => {
+            problems.push(reader.source().problem(
+                &reader.span(),
+                "what do people do?",
+                "write `fact = \"…\"` or `page = \"…\"`, and a [[behaviour]] for each",
+            ));
+            None
         }
     }
 }
 
-fn sales(mut reader: Reader<'_>, problems: &mut Problems) -> Option<SaleRates> {
-    let buy = rate(&mut reader, "buy", problems);
-    let buy_after_hours = span(&mut reader, "buy_after_hours", problems);
-    let mix = reader.table("plans", problems).map(|table| weights(table, problems));
+fn expect(
+    mut reader: Reader<'_>,
+    config: &Config,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<Expect> {
+    let leads = reader.number("leads", 1..=100_000, problems);
+    let days = reader.number("days", 1..=3650, problems);
+    let seed = reader.number("seed", 0..=i64::MAX, problems);
+    let figures = reader.table("figures", problems);
+    let source = reader.source();
     reader.finish(problems);
-    Some(SaleRates { buy: buy?, buy_after_hours: buy_after_hours?, plans: mix? })
+    let ids = |kind: &str, files: &[(Id, Source)]| -> Vec<String> {
+        files.iter().map(|(id, _)| format!("{kind}.{id}")).collect()
+    };
+    let mut known: Vec<String> = FIGURES.iter().map(|figure| (*figure).to_owned()).collect();
+    known.extend(config.facts.iter().map(|fact| fact.value.id.to_string()));
+    known.extend(ids("sequence", &files.sequences));
+    known.extend(ids("mail", &files.mails));
+    let mut bounds = vec![];
+    for (name, pair) in figures?.pairs(&(0..=1_000_000_000), problems) {
+        if !known.contains(&name.value) {
+            let mend = suggest(&name.value, known.iter().map(String::as_str));
+            problems.push(source.problem(&name.span, format!("no figure is called `{}`", name.value), mend));
+        }
+        let numbers: Vec<u64> = pair.value.iter().filter_map(|number| u64::try_from(*number).ok()).collect();
+        match numbers.as_slice() {
+            [least, most] if least <= most => bounds.push((name.value, (*least, *most))),
+            _ => problems.push(source.problem(
+                &pair.span,
+                format!("nothing lies between the bounds of `{}`", name.value),
+                "write the smaller number first",
+            )),
+        }
+    }
+    Some(Expect {
+        leads: u32::try_from(leads?.value).ok()?,
+        days: u32::try_from(days?.value).ok()?,
+        seed: u64::try_from(seed?.value).ok()?,
+        figures: bounds,
+    })
 }
