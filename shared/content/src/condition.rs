@@ -252,12 +252,19 @@ fn token(rest: &[char]) -> Result<(Token, usize), (String, &'static str)> {
             let inside: String = rest.iter().skip(1).take_while(|letter| **letter != quote).collect();
             let length = inside.chars().count() + 2;
             if length > rest.len() {
-                return Err((format!("the text is never closed: `{quote}` is missing"), "close it with the quote that it begins with"));
+                return Err((
+                    format!("the text is never closed: `{quote}` is missing"),
+                    "close it with the quote that it begins with",
+                ));
             }
             (Token::Text(inside), length)
         }
-        digit if digit.is_ascii_digit() || (digit == '-' && second.is_some_and(|second| second.is_ascii_digit())) => {
-            let rest_of_it = rest.iter().skip(1).take_while(|letter| letter.is_alphanumeric() || **letter == '.');
+        digit
+            if digit.is_ascii_digit()
+                || (digit == '-' && second.is_some_and(|second| second.is_ascii_digit())) =>
+        {
+            let rest_of_it =
+                rest.iter().skip(1).take_while(|letter| letter.is_alphanumeric() || **letter == '.');
             let number: String = std::iter::once(&digit).chain(rest_of_it).collect();
             match number.parse() {
                 Ok(value) => (Token::Number(value), number.chars().count()),
@@ -265,12 +272,16 @@ fn token(rest: &[char]) -> Result<(Token, usize), (String, &'static str)> {
             }
         }
         letter if letter.is_alphabetic() => {
-            let word: String =
-                rest.iter().take_while(|letter| letter.is_alphanumeric() || "_-.".contains(**letter)).collect();
+            let word: String = rest
+                .iter()
+                .take_while(|letter| letter.is_alphanumeric() || "_-.".contains(**letter))
+                .collect();
             let length = word.chars().count();
             (Token::Word(word), length)
         }
-        other => return Err((format!("`{other}` is not understood"), "write words, numbers and quoted texts")),
+        other => {
+            return Err((format!("`{other}` is not understood"), "write words, numbers and quoted texts"));
+        }
     })
 }
 
@@ -320,7 +331,11 @@ impl Parser<'_> {
         self.depth += 1;
         if self.depth > DEPTH {
             let at = self.place();
-            return self.slip(at, "too many brackets", "make the condition simpler, with a segment for a part of it");
+            return self.slip(
+                at,
+                "too many brackets",
+                "make the condition simpler, with a segment for a part of it",
+            );
         }
         let condition = if self.takes_word("not") {
             Condition::Not(Box::new(self.one()?))
@@ -337,7 +352,8 @@ impl Parser<'_> {
 
     fn term(&mut self) -> Option<Condition> {
         let Some(Found { token: Token::Word(word), at, .. }) = self.tokens.get(self.next).cloned() else {
-            return self.unexpected("a condition is missing", "write one, such as `tag(\"vip\")` or `score >= 50`");
+            return self
+                .unexpected("a condition is missing", "write one, such as `tag(\"vip\")` or `score >= 50`");
         };
         self.next += 1;
         if let Some(id) = word.strip_prefix("attribute.") {
@@ -585,7 +601,10 @@ impl Parser<'_> {
             let mend = suggest(id, bands.keys().map(Id::as_str));
             return self.slip(at, format!("there is no band `{id}`"), mend);
         };
-        let parts = [Some(Condition::Score(Compare::AtLeast, *from)), next.map(|next| Condition::Score(Compare::Less, next))];
+        let parts = [
+            Some(Condition::Score(Compare::AtLeast, *from)),
+            next.map(|next| Condition::Score(Compare::Less, next)),
+        ];
         Some(one_or(parts.into_iter().flatten().collect(), Condition::All))
     }
 
@@ -679,3 +698,6 @@ fn size(condition: &Condition) -> usize {
         | Condition::SilentDays(..) => 1,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,13 @@
 //! uses, which Markdown and MJML carry along untouched. Values come in only after all markup has
 //! been made, so nothing that a person typed can become markup.
 
-use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use minijinja::value::Value;
 use minijinja::{Environment, UndefinedBehavior};
 
-use crate::problem::{Problem, Source};
+use crate::problem::{Severity, Problem};
 
 /// Letters of Linear A: Markdown treats letters as nothing special, and mrml writes attributes in
 /// Rust's `Debug` form, which would replace private-use and invisible characters.
@@ -39,14 +39,18 @@ fn honorific(name: Value, suffix: &str, unknown: &str) -> String {
     }
 }
 
+/// Variables that hold others by name: `attribute.industry`, `plans.standard.price`.
+const GROUPS: [&str; 4] = ["attribute", "dates", "fact", "plans"];
+
 /// One `{{ … }}`.
 #[derive(Debug)]
 pub(crate) struct Expression {
     /// What stands between the braces.
     pub(crate) text: String,
+    pub(crate) file: Arc<str>,
     pub(crate) line: usize,
     pub(crate) column: Option<usize>,
-    /// The variables it needs.
+    /// The variables it needs: `name`, `attribute.industry`.
     pub(crate) variables: BTreeSet<String>,
     compiled: minijinja::Expression<'static, 'static>,
 }
@@ -54,13 +58,18 @@ pub(crate) struct Expression {
 impl Expression {
     /// A name alone, as the layout needs it.
     pub(crate) fn variable(name: &str) -> Self {
-        Self::compile(name, 0, None).expect("a plain name is an expression")
+        let nowhere = Origin { file: &Arc::from("layout.mjml"), line: 1, columns: false };
+        Self::compile(name, nowhere, None).expect("a plain name is an expression")
     }
 
-    fn compile(text: &str, line: usize, column: Option<usize>) -> Result<Self, minijinja::Error> {
-        let compiled = ENVIRONMENT.compile_expression_owned(text.to_owned())?;
-        let variables = compiled.undeclared_variables(false).into_iter().collect();
-        Ok(Self { text: text.to_owned(), line, column, variables, compiled })
+    fn compile(text: &str, origin: Origin<'_>, column: Option<usize>) -> Result<Self, minijinja::Error> {
+        let (readable, members) = members(text);
+        let compiled = ENVIRONMENT.compile_expression_owned(readable)?;
+        let mut variables: BTreeSet<String> = compiled.undeclared_variables(false).into_iter().collect();
+        variables.retain(|name| !members.iter().any(|member| group(member) == Some(name.as_str())));
+        variables.extend(members);
+        let (file, line) = (origin.file.clone(), origin.line);
+        Ok(Self { text: text.to_owned(), file, line, column, variables, compiled })
     }
 
     /// The value as one line of text.
@@ -78,62 +87,121 @@ impl Expression {
         Ok(value.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
     }
 
+    /// What it says where some of its variables have a value.
+    ///
+    /// # Errors
+    /// What is missing or wrong, in words.
+    pub(crate) fn sample(&self, has_value: impl Fn(&str) -> bool) -> Result<String, String> {
+        let mut groups: BTreeMap<&str, BTreeMap<&str, &str>> = GROUPS.map(|group| (group, [].into())).into();
+        let mut plain: BTreeMap<&str, &str> = [].into();
+        for name in self.variables.iter().filter(|name| has_value(name)) {
+            let value = if is_url_name(name) { "https://example.com/" } else { "x" };
+            match name.split_once('.') {
+                Some((group, key)) => groups.entry(group).or_default().insert(key, value),
+                None => plain.insert(name, value),
+            };
+        }
+        let plain = plain.into_iter().map(|(name, value)| (name, Value::from(value)));
+        let groups = groups.into_iter().map(|(name, members)| (name, Value::from_pairs(members)));
+        self.value(&Value::from_pairs(plain.chain(groups)))
+    }
+
+    /// Whether a link may lead where it says: to a URL of ours or of another system, and nowhere
+    /// that a person typed.
+    pub(crate) fn leads_to_a_page(&self) -> bool {
+        let without = self.sample(|_| false).ok();
+        self.sample(|_| true).is_ok_and(|known| is_web_url(&known))
+            && without.is_none_or(|url| is_web_url(&url))
+    }
+
     /// A problem at the expression.
-    pub(crate) fn problem(
-        &self,
-        source: &Source,
-        what: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Problem {
-        Problem { column: self.column, ..source.problem_in_line(self.line, what, mend) }
+    pub(crate) fn problem(&self, what: impl Into<String>, mend: impl Into<String>) -> Problem {
+        Problem {
+            severity: Severity::Error,
+            file: self.file.to_string(),
+            line: Some(self.line),
+            column: self.column,
+            what: what.into(),
+            mend: mend.into(),
+        }
     }
 }
 
-/// Where a text starts in its file.
+/// Whether a variable of this name is a URL.
+pub(crate) fn is_url_name(name: &str) -> bool {
+    name.ends_with("_url")
+}
+
+/// Whether a browser would open it as a page.
+pub(crate) fn is_web_url(text: &str) -> bool {
+    ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
+/// The group that a variable is in.
+fn group(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(group, _)| group)
+}
+
+/// The members of groups that an expression names, and the expression as it is evaluated: ids may
+/// hold dashes and begin with a digit, which would be read as a subtraction or not at all.
+fn members(text: &str) -> (String, BTreeSet<String>) {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut members = BTreeSet::new();
+    let mut readable = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            // A quoted text says what it says.
+            '"' | '\'' => rest[1..].find(first).map_or(rest.len(), |end| end + 2),
+            _ if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (word, after) = rest.split_at(length);
+        let key = after.strip_prefix('.').filter(|_| GROUPS.contains(&word)).map(|keys| {
+            let length = keys.find(|c: char| !is_word(c) && c != '-').unwrap_or(keys.len());
+            &keys[..length]
+        });
+        readable.push_str(word);
+        rest = after;
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
+            members.insert(format!("{word}.{key}"));
+            if key.contains('-') || key.starts_with(|c: char| c.is_ascii_digit()) {
+                readable.push_str(&format!("[\"{key}\"]"));
+            } else {
+                readable.push('.');
+                readable.push_str(key);
+            }
+            rest = &after[1 + key.len()..];
+        }
+    }
+    (readable, members)
+}
+
+/// Where a line stands.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
+pub(crate) struct Origin<'a> {
+    pub(crate) file: &'a Arc<str>,
     pub(crate) line: usize,
     /// Whether columns of the text are columns of the file (a body's are, a quoted text's are not).
     pub(crate) columns: bool,
 }
 
-/// Takes the expressions out of a text and leaves marks in their places. Lines stay lines.
+/// Takes the expressions out of a line and leaves marks in their places.
 pub(crate) fn extract(
-    text: &str,
-    origin: Origin,
-    source: &Source,
+    line: &str,
+    origin: Origin<'_>,
     expressions: &mut Vec<Expression>,
     problems: &mut Vec<Problem>,
 ) -> String {
-    let mut marked = String::with_capacity(text.len());
-    for (number, line) in text.split('\n').enumerate() {
-        if number > 0 {
-            marked.push('\n');
-        }
-        extract_line(
-            line,
-            Origin { line: origin.line + number, columns: origin.columns },
-            source,
-            expressions,
-            problems,
-            &mut marked,
-        );
-    }
-    marked
-}
-
-fn extract_line(
-    line: &str,
-    origin: Origin,
-    source: &Source,
-    expressions: &mut Vec<Expression>,
-    problems: &mut Vec<Problem>,
-    marked: &mut String,
-) {
+    let mut marked = String::with_capacity(line.len());
     let column = |rest: &str| origin.columns.then(|| line.chars().count() - rest.chars().count() + 1);
     let problem = |rest: &str, what: String, mend: &str| Problem {
+        severity: Severity::Error,
+        file: origin.file.to_string(),
+        line: Some(origin.line),
         column: column(rest),
-        ..source.problem_in_line(origin.line, what, mend)
+        what,
+        mend: mend.to_owned(),
     };
     let mut rest = line;
     while let Some(at) = rest.find(['{', MARK_START, MARK_END, JOINER]) {
@@ -146,9 +214,9 @@ fn extract_line(
                     "`{{` is never closed".into(),
                     "close it with `}}` in the same line",
                 ));
-                return;
+                return marked;
             };
-            match Expression::compile(text.trim(), origin.line, column(found)) {
+            match Expression::compile(text.trim(), origin, column(found)) {
                 Ok(expression) => {
                     marked.push_str(&mark(expressions.len()));
                     expressions.push(expression);
@@ -167,7 +235,7 @@ fn extract_line(
             problems.push(problem(
                 found,
                 format!("`{}` is not understood here", &found[..2]),
-                "texts may hold `{{ variables }}` only",
+                "texts may hold `{{ variables }}`; in mails, `{% if … %}` and `{% include … %}` stand alone in their lines",
             ));
             rest = &found[2..];
         } else {
@@ -189,6 +257,7 @@ fn extract_line(
         }
     }
     marked.push_str(rest);
+    marked
 }
 
 /// The mark of an expression.
@@ -205,6 +274,11 @@ pub(crate) fn sole_mark(text: &str) -> Option<usize> {
 pub(crate) fn leading_mark(text: &str) -> Option<usize> {
     let (index, _) = text.strip_prefix(MARK_START)?.split_once(MARK_END)?;
     index.parse().ok()
+}
+
+/// The indices of the expressions whose marks stand in a text.
+pub(crate) fn marks(text: &str) -> impl Iterator<Item = usize> {
+    text.split(MARK_START).skip(1).filter_map(|rest| rest.split_once(MARK_END)?.0.parse().ok())
 }
 
 /// How values are written into a text.
@@ -266,10 +340,10 @@ mod tests {
     use minijinja::context;
 
     fn rendered(text: &str, variables: Value) -> Result<String, Vec<String>> {
-        let source = Source { file: "mail.md".into(), text: text.into() };
+        let file = Arc::from("mail.md");
         let (mut expressions, mut problems) = (vec![], vec![]);
-        let marked =
-            extract(text, Origin { line: 1, columns: true }, &source, &mut expressions, &mut problems);
+        let origin = Origin { file: &file, line: 1, columns: true };
+        let marked = extract(text, origin, &mut expressions, &mut problems);
         if !problems.is_empty() {
             return Err(problems
                 .iter()
@@ -313,8 +387,8 @@ mod tests {
         assert_eq!(rendered("{{ name }}", context! {}), Err(vec!["it has no value".into()]));
         assert_eq!(rendered("あ {{ name", context! {}), Err(vec!["1:3 `{{` is never closed".into()]));
         assert_eq!(
-            rendered("a\nb {% if x %}", context! {}),
-            Err(vec!["2:3 `{%` is not understood here".into()])
+            rendered("b {% if x %}", context! {}),
+            Err(vec!["1:3 `{%` is not understood here".into()])
         );
         assert_eq!(rendered("{{ name | }}", context! {}).unwrap_err().len(), 1);
         assert_eq!(
@@ -322,5 +396,41 @@ mod tests {
             Err(vec!["1:3 the letter \u{10600} (U+10600) can't be used".into()])
         );
         assert_eq!(rendered("{ x } {", context! {}).unwrap(), "{ x } {");
+    }
+    #[test]
+    fn members_of_a_group_may_have_dashes_in_their_names() {
+        let variables = context! {
+            attribute => context! { industry => "IT" },
+            dates => Value::from_pairs([("early-bird", "3月4日"), ("2nd", "3月5日")]),
+        };
+        for (text, expected) in [
+            ("{{ attribute.industry }}", "IT"),
+            ("{{ dates.early-bird }}と{{ dates.2nd }}", "3月4日と3月5日"),
+            ("{{ attribute.company-size | default('attribute.a-b') }}", "attribute.a-b"),
+            ("{{ attribute.size | default(attribute.industry) }}", "IT"),
+        ] {
+            assert_eq!(rendered(text, variables.clone()).unwrap(), expected, "{text}");
+        }
+        let (_, names) = members("attribute.company-size | default(\"fact.no\") ~ name ~ fact.items");
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["attribute.company-size", "fact.items"]);
+    }
+
+    #[test]
+    fn a_link_leads_by_a_url_and_by_nothing_that_a_person_typed() {
+        let leads = |text: &str| {
+            let file = Arc::from("mail.md");
+            let origin = Origin { file: &file, line: 1, columns: true };
+            Expression::compile(text, origin, None).unwrap().leads_to_a_page()
+        };
+        for (text, expected) in [
+            ("booking_url", true),
+            ("fact.cart_url | default(\"https://shop.example.com/\")", true),
+            ("fact.cart_url | default(\"cart\")", false),
+            ("fact.cart | default(\"https://shop.example.com/\")", false),
+            ("name | default(\"https://example.com/\")", false),
+            ("attribute.site", false),
+        ] {
+            assert_eq!(leads(text), expected, "{text}");
+        }
     }
 }

@@ -14,6 +14,20 @@ pub fn date_time(at: DateTime<Utc>, zone: Tz, locale: Locale) -> String {
     }
 }
 
+/// A moment that may be meant for people elsewhere: its day and clock time in the person's zone, and
+/// which zone that is if it is not the business's own: `3月20日(土) 20:00`,
+/// `3月20日(土) 06:00（America/Chicago）`.
+pub fn moment(at: DateTime<Utc>, zone: Tz, home: Tz, locale: Locale) -> String {
+    let told = date_time(at, zone, locale);
+    if zone == home {
+        return told;
+    }
+    match locale {
+        Locale::Ja => format!("{told}（{}）", zone_name(zone, locale)),
+        Locale::En => format!("{told} ({})", zone_name(zone, locale)),
+    }
+}
+
 /// The day in the person's zone: `11月25日(水)`, `Wed 25 Nov`.
 pub fn date(at: DateTime<Utc>, zone: Tz, locale: Locale) -> String {
     let day = at.with_timezone(&zone);
@@ -116,6 +130,15 @@ mod tests {
         assert_eq!(date_time(at, Tz::Asia__Tokyo, Locale::Ja), "11月25日(水) 10:00");
         assert_eq!(date_time(at, Tz::America__New_York, Locale::Ja), "11月24日(火) 20:00");
         assert_eq!(date_time(at, Tz::America__New_York, Locale::En), "Tue 24 Nov, 20:00");
+        assert_eq!(moment(at, Tz::Asia__Tokyo, Tz::Asia__Tokyo, Locale::Ja), "11月25日(水) 10:00");
+        assert_eq!(
+            moment(at, Tz::America__New_York, Tz::Asia__Tokyo, Locale::Ja),
+            "11月24日(火) 20:00（America/New York）"
+        );
+        assert_eq!(
+            moment(at, Tz::Asia__Tokyo, Tz::America__New_York, Locale::En),
+            "Wed 25 Nov, 10:00 (Japan time)"
+        );
         assert_eq!(full_date(at, Tz::Asia__Tokyo, Locale::Ja), "2026年11月25日");
         assert_eq!(
             (zone_name(Tz::Asia__Tokyo, Locale::Ja), zone_name(Tz::America__New_York, Locale::Ja)),

@@ -43,7 +43,8 @@ impl Look {
             quote: " style=\"margin:0;padding:2px 0 2px 16px;border-left:4px solid #d5dbd8;color:#444444\"",
             code: " style=\"font-family:monospace;overflow-wrap:anywhere\"",
             table: " style=\"border-collapse:collapse;width:100%\"",
-            cell: " style=\"border:1px solid #dddddd;padding:6px 10px;text-align:left;vertical-align:top\"",
+            // A short first column would shrink to one letter a line: Japanese breaks anywhere.
+            cell: " style=\"border:1px solid #dddddd;padding:6px 10px;min-width:4em;text-align:left;vertical-align:top\"",
         }
     }
 

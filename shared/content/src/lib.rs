@@ -19,13 +19,18 @@ mod loader;
 mod markdown;
 mod plain;
 mod reader;
+mod touched;
+mod written;
 
 pub use funnel::Funnel;
 pub use loader::{Checked, check};
-pub use mail::{Mail, MailConsultation, MailContext, MailPurchase, RenderProblem, RenderedMail};
+pub use mail::{
+    Mail, MailConsultation, MailContext, MailPurchase, MailSender, RenderProblem, RenderedMail,
+};
 pub use page::{
     ApplyForm, BookedForm, BookingForm, CONTENT_SECURITY_POLICY, Form, FormError, FormKind, Message, Moving,
-    OptInForm, Page, PageContext, SlotChoice,
+    OptInForm, Page, PageContext, PreferencesForm, SlotChoice,
 };
 pub use problem::{Problem, Severity};
 pub use texts::Locale;
+pub use touched::{Change, Touched, TouchedStep, touched};

@@ -1,74 +1,67 @@
 //! Mails: Markdown with a front matter becomes one HTML and one text part.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{LazyLock, OnceLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use domain::condition::{Known, Needs};
+use domain::email_address::EmailAddress;
 use domain::engagement::MailClass;
 use domain::id::Id;
 use minijinja::value::Value;
-use minijinja::{Environment, UndefinedBehavior, context};
-use mrml::prelude::render::RenderOptions;
 
-use crate::expression::{Escape, Expression, escape_everything, escape_html, fill, mark};
+pub(crate) use self::body::{Body, BodyReader, Choice};
+pub(crate) use self::frame::Frame;
+use crate::expression::{Escape, Expression, fill, is_url_name, is_web_url, marks};
 use crate::format;
 use crate::funnel::Funnel;
-use crate::html::Look;
-use crate::markdown::Block;
-use crate::plain;
 use crate::problem::Source;
 
-/// Fonts that are there on the readers' devices; nothing is fetched.
-const FONT: &str = "'Hiragino Kaku Gothic ProN', 'Hiragino Sans', 'Yu Gothic', Meiryo, sans-serif";
+mod body;
+mod frame;
 
-/// Variables that every mail may use.
-pub(crate) const VARIABLES: [&str; 15] = [
-    "name",
-    "lead_magnet_title",
-    "download_url",
-    "booking_url",
-    "apply_url",
-    "unsubscribe_url",
-    "public_url",
-    "sender_name",
-    "sender_address",
-    "postal_address",
-    "contact",
-    "consultation_title",
-    "consultation_minutes",
-    "meeting_url",
-    "meeting_note",
-];
+/// Variables that every mail may use, besides those that say the same to everybody.
+pub(crate) const VARIABLES: [&str; 5] =
+    ["name", "lead_magnet_title", "download_url", "preferences_url", "unsubscribe_url"];
+/// The variable for the end of an offer.
+pub(crate) const DEADLINE: &str = "deadline";
+/// The variable for the way to book a consultation.
+pub(crate) const BOOKING_URL: &str = "booking_url";
+/// The variable for the way to apply for a plan.
+pub(crate) const APPLY_URL: &str = "apply_url";
 /// Variables of mails about a consultation.
 pub(crate) const CONSULTATION_VARIABLES: [&str; 4] =
     ["consultation_start", "consultation_end", "consultation_time_zone", "manage_url"];
 /// Variables of mails about a purchase.
 pub(crate) const PURCHASE_VARIABLES: [&str; 4] = ["plan_name", "plan_months", "price", "paid_on"];
-/// Links with a person's own key: SES must not rewrite them.
-const UNTRACKED: [&str; 2] = ["unsubscribe_url", "manage_url"];
+/// Variables of mails that ask to confirm an address.
+pub(crate) const CONFIRM_VARIABLES: [&str; 1] = ["confirm_url"];
+/// Variables that say the same to everybody.
+pub(crate) const OWN_VARIABLES: [&str; 5] =
+    ["public_url", "sender_name", "sender_address", "postal_address", "contact"];
+/// The same, of funnels with a consultation.
+pub(crate) const OFFER_VARIABLES: [&str; 4] =
+    ["consultation_title", "consultation_minutes", "meeting_url", "meeting_note"];
 
 /// A mail of the funnel, checked.
 #[derive(Debug)]
 pub struct Mail {
     pub id: Id,
     pub class: MailClass,
+    /// People who chose none of these don't get it; everybody does when there is none.
+    pub topics: Vec<Id>,
+    /// One of the funnel's other senders.
+    pub from: Option<Id>,
+    /// How long its offer holds.
+    pub(crate) offer_hours: Option<i64>,
     pub(crate) source: Source,
     /// With marks in place of expressions, as are all texts below.
     pub(crate) subject: String,
     pub(crate) preheader: String,
-    pub(crate) blocks: Vec<Block>,
+    pub(crate) body: Body,
     pub(crate) expressions: Vec<Expression>,
-    pub(crate) frame: OnceLock<Result<Frame, String>>,
-}
-
-/// A mail with all its markup, still without anybody's values.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    html: String,
-    text: String,
-    /// The expressions of the mail, and of the layout around it.
-    layout_expressions: Vec<Expression>,
+    /// One for each choice, made when the funnel is loaded.
+    pub(crate) frames: BTreeMap<Choice, Frame>,
 }
 
 /// What a mail may say to one person. Times and links are hers.
@@ -82,9 +75,20 @@ pub struct MailContext {
     pub public_url: String,
     /// The lead magnet she asked for; the funnel's first one when missing or unknown.
     pub lead_magnet: Option<Id>,
-    pub booking_url: String,
-    pub apply_url: String,
+    /// In funnels with a consultation.
+    pub booking_url: Option<String>,
+    /// In funnels with plans.
+    pub apply_url: Option<String>,
+    pub preferences_url: String,
     pub unsubscribe_url: String,
+    /// While her address waits for its confirmation.
+    pub confirm_url: Option<String>,
+    /// What is known of her, by the attributes' ids.
+    pub attributes: BTreeMap<String, String>,
+    /// What another system told with the fact that the mail is about.
+    pub values: BTreeMap<String, String>,
+    /// When the mail is sent.
+    pub now: DateTime<Utc>,
     /// The consultation that the mail is about.
     pub consultation: Option<MailConsultation>,
     /// The purchase that the mail is about.
@@ -111,9 +115,17 @@ pub struct MailPurchase {
     pub paid_at: DateTime<Utc>,
 }
 
+/// Whom a mail comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailSender {
+    pub name: String,
+    pub address: EmailAddress,
+}
+
 /// A mail ready for one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedMail {
+    pub from: MailSender,
     /// One line.
     pub subject: String,
     /// What mailboxes show after the subject.
@@ -125,7 +137,7 @@ pub struct RenderedMail {
 /// Why a mail can't be made for a person. Holds no value of hers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderProblem {
-    /// A value is missing.
+    /// A value is missing, in a mail or in a snippet of it.
     #[error("{file}:{line}: `{{{{ {expression} }}}}`: {reason}")]
     Value { file: String, line: usize, expression: String, reason: String },
     /// The layout or a page's template is broken.
@@ -134,39 +146,66 @@ pub enum RenderProblem {
 }
 
 impl Mail {
-    /// The variables that the mail needs.
+    /// The variables that the mail needs, whoever gets it.
     pub(crate) fn variables(&self) -> BTreeSet<&str> {
         self.expressions.iter().flat_map(|expression| &expression.variables).map(String::as_str).collect()
     }
 
+    /// Whether the mail tells the variable, to anybody.
+    pub fn uses(&self, variable: &str) -> bool {
+        self.variables().contains(variable)
+    }
+
     /// Whether the mail shows a link with this URL variable (`booking_url`).
     pub fn links_to(&self, variable: &str) -> bool {
-        self.variables().contains(variable)
+        self.uses(variable)
+    }
+
+    /// Whether the mail tells what another system told with a fact.
+    pub fn uses_fact_values(&self) -> bool {
+        self.variables().iter().any(|name| name.starts_with("fact."))
+    }
+
+    /// What has to be read before the mail can be made for a person.
+    pub fn needs(&self) -> Needs {
+        self.body.needs()
     }
 }
 
 impl Funnel {
-    /// Makes a mail for one person. The markup is made once per mail and kept; after that only the
-    /// person's values are filled in.
+    /// Makes a mail for one person. What is known of her decides which passages she gets; all their
+    /// markup is there already, so that only her values are filled in.
     ///
     /// # Errors
     /// [`RenderProblem`] naming file, line and variable if a value is missing.
-    pub fn render(&self, mail: &Mail, person: &MailContext) -> Result<RenderedMail, RenderProblem> {
-        let frame = mail.frame.get_or_init(|| self.frame(mail)).as_ref().map_err(|reason| {
-            RenderProblem::Layout { file: mail.source.file.clone(), reason: reason.clone() }
+    pub fn render(
+        &self,
+        mail: &Mail,
+        person: &MailContext,
+        known: &Known<'_>,
+    ) -> Result<RenderedMail, RenderProblem> {
+        let frame = mail.frames.get(&mail.body.choice(known)).ok_or_else(|| RenderProblem::Layout {
+            file: mail.source.file.clone(),
+            reason: "it has not been laid out".to_owned(),
         })?;
-        let variables = Value::from_pairs(self.variables(person));
-        let mut values = Vec::with_capacity(mail.expressions.len() + 1);
-        for expression in mail.expressions.iter().chain(&frame.layout_expressions) {
-            let value = expression.value(&variables).map_err(|reason| RenderProblem::Value {
-                file: mail.source.file.clone(),
-                line: expression.line,
-                expression: expression.text.clone(),
-                reason,
-            })?;
-            values.push(value);
+        let variables = self.variables(mail, person);
+        let expressions: Vec<&Expression> =
+            mail.expressions.iter().chain(&frame.layout_expressions).collect();
+        let mut values = vec![String::new(); expressions.len()];
+        // Only what is shown needs a value: a passage may tell what others don't have.
+        let shown = [&mail.subject, &mail.preheader, &frame.html, &frame.text].map(|text| marks(text));
+        for index in shown.into_iter().flatten().collect::<BTreeSet<usize>>() {
+            if let (Some(expression), Some(value)) = (expressions.get(index), values.get_mut(index)) {
+                *value = expression.value(&variables).map_err(|reason| RenderProblem::Value {
+                    file: expression.file.to_string(),
+                    line: expression.line,
+                    expression: expression.text.clone(),
+                    reason,
+                })?;
+            }
         }
         Ok(RenderedMail {
+            from: self.mail_sender(mail),
             subject: fill(&mail.subject, &values, Escape::None),
             preheader: fill(&mail.preheader, &values, Escape::None),
             html: fill(&frame.html, &values, Escape::Html),
@@ -174,22 +213,38 @@ impl Funnel {
         })
     }
 
-    fn variables<'a>(&'a self, person: &'a MailContext) -> impl Iterator<Item = (&'static str, Value)> {
+    fn mail_sender(&self, mail: &Mail) -> MailSender {
+        match mail.from.as_ref().and_then(|id| self.senders.get(id)) {
+            Some(sender) => MailSender { name: sender.name.clone(), address: sender.address.clone() },
+            None => MailSender { name: self.sender.name.clone(), address: self.sender.address.clone() },
+        }
+    }
+
+    fn variables(&self, mail: &Mail, person: &MailContext) -> Value {
         let magnet = self.lead_magnet_or_first(person.lead_magnet.as_ref());
+        let moment = |at| format::moment(at, person.time_zone, self.time_zone, self.locale);
         let mut variables: BTreeMap<&'static str, Value> = BTreeMap::from([
             ("lead_magnet_title", Value::from(&magnet.title)),
             ("download_url", Value::from(format!("{}/pages/{}", person.public_url, magnet.page))),
-            ("booking_url", Value::from(&person.booking_url)),
-            ("apply_url", Value::from(&person.apply_url)),
+            ("preferences_url", Value::from(&person.preferences_url)),
             ("unsubscribe_url", Value::from(&person.unsubscribe_url)),
+            ("attribute", Value::from_pairs(told(&person.attributes))),
+            ("fact", Value::from_pairs(told(&person.values))),
         ]);
-        variables.extend(self.own_variables(&person.public_url));
-        if let Some(name) = &person.name {
-            variables.insert("name", Value::from(name));
+        variables.extend(self.own_variables(&person.public_url, moment));
+        for (name, value) in [
+            ("name", person.name.as_ref().filter(|name| !name.trim().is_empty())),
+            (BOOKING_URL, person.booking_url.as_ref()),
+            (APPLY_URL, person.apply_url.as_ref()),
+            ("confirm_url", person.confirm_url.as_ref()),
+        ] {
+            variables.extend(value.map(|value| (name, Value::from(value))));
         }
-        if let Some(consultation) = &person.consultation {
-            let minutes = self.consultation.as_ref().map_or(0, |offer| offer.availability.minutes);
-            let end = consultation.start + TimeDelta::minutes(minutes);
+        if let Some(hours) = mail.offer_hours {
+            variables.insert(DEADLINE, Value::from(moment(person.now + TimeDelta::hours(hours))));
+        }
+        if let (Some(consultation), Some(offer)) = (&person.consultation, &self.consultation) {
+            let end = consultation.start + TimeDelta::minutes(offer.availability.minutes);
             variables.insert(
                 "consultation_start",
                 Value::from(format::date_time(consultation.start, person.time_zone, self.locale)),
@@ -212,131 +267,40 @@ impl Funnel {
                 Value::from(format::full_date(purchase.paid_at, person.time_zone, self.locale)),
             );
         }
-        variables.into_iter()
+        Value::from_pairs(variables)
     }
 
-    /// Variables that say the same to everybody.
-    pub(crate) fn own_variables(&self, public_url: &str) -> Vec<(&'static str, Value)> {
-        let mut variables = vec![
+    /// Variables that say the same to everybody, but for how moments are told.
+    pub(crate) fn own_variables(
+        &self,
+        public_url: &str,
+        moment: impl Fn(DateTime<Utc>) -> String,
+    ) -> BTreeMap<&'static str, Value> {
+        let dates = self.dates.iter().map(|(id, at)| (id.to_string(), moment(*at)));
+        let mut variables = BTreeMap::from([
             ("public_url", Value::from(public_url)),
             ("sender_name", Value::from(&self.sender.name)),
             ("sender_address", Value::from(self.sender.address.as_str())),
             ("postal_address", Value::from(&self.sender.postal_address)),
             ("contact", Value::from(&self.sender.contact)),
-        ];
-        if let Some(consultation) = &self.consultation {
+            ("dates", Value::from_pairs(dates)),
+        ]);
+        if let Some(offer) = &self.consultation {
             variables.extend([
-                ("consultation_title", Value::from(&consultation.title)),
-                ("consultation_minutes", Value::from(consultation.availability.minutes)),
-                ("meeting_url", Value::from(&consultation.meeting_url)),
-                ("meeting_note", Value::from(&consultation.meeting_note)),
+                ("consultation_title", Value::from(&offer.title)),
+                ("consultation_minutes", Value::from(offer.availability.minutes)),
+                ("meeting_url", Value::from(&offer.meeting_url)),
+                ("meeting_note", Value::from(&offer.meeting_note)),
             ]);
         }
         variables
     }
-
-    fn frame(&self, mail: &Mail) -> Result<Frame, String> {
-        let texts = &self.locale.texts().mail;
-        let why = match mail.class {
-            MailClass::Marketing => &texts.why_marketing,
-            MailClass::Transactional => &texts.why_transactional,
-        };
-        // In a confirmation too: whoever wants no more marketing should not have to search.
-        let unsubscribe = mark(mail.expressions.len());
-        let layout_expressions = vec![Expression::variable("unsubscribe_url")];
-        let layout = LAYOUT.get_template("layout.mjml").map_err(|error| error.to_string())?;
-        let mjml = layout
-            .render(context! {
-                lang => self.locale.as_str(),
-                font => Value::from_safe_string(FONT.to_owned()),
-                subject => &mail.subject,
-                preheader => &mail.preheader,
-                brand => context! { colour => &self.brand.colour, logo => &self.brand.logo },
-                sender => context! { name => &self.sender.name, postal_address => &self.sender.postal_address, contact => &self.sender.contact },
-                texts => context! { sender => &texts.sender, address => &texts.address, contact => &texts.contact, unsubscribe => &texts.unsubscribe },
-                body => Value::from_safe_string(self.body_mjml(&mail.blocks)),
-                why,
-                unsubscribe => &unsubscribe,
-            })
-            .map_err(|error| error.to_string())?;
-        let parsed = mrml::parse(&mjml).map_err(|error| error.to_string())?;
-        let options = RenderOptions { fonts: Default::default(), ..RenderOptions::default() };
-        let html = parsed.element.render(&options).map_err(|error| error.to_string())?;
-        // mrml writes attributes in Rust's `Debug` form: an unusual letter in a link would be lost.
-        if html.contains("\\u{") {
-            return Err("a link holds a letter that can't be kept; write it percent-encoded".to_owned());
-        }
-        let footer = [
-            "----------".to_owned(),
-            why.clone(),
-            format!("{}{}", texts.sender, self.sender.name),
-            format!("{}{}", texts.address, self.sender.postal_address),
-            format!("{}{}", texts.contact, self.sender.contact),
-            format!("{}: {unsubscribe}", texts.unsubscribe),
-        ];
-        let text = format!("{}\n\n{}\n", plain::blocks(&mail.blocks), footer.join("\n"));
-        let expressions: Vec<&Expression> = mail.expressions.iter().chain(&layout_expressions).collect();
-        Ok(Frame { html: keep_untracked(&html, &expressions), text, layout_expressions })
-    }
-
-    fn body_mjml(&self, blocks: &[Block]) -> String {
-        let look = Look::mail(&self.brand.colour);
-        let mut mjml = String::new();
-        for block in blocks {
-            match block {
-                Block::Button(link) => {
-                    mjml.push_str("<mj-button css-class=\"wide-on-phone\" href=\"");
-                    escape_html(&link.href, &mut mjml);
-                    mjml.push_str("\">");
-                    look.inlines(&link.label, &mut mjml);
-                    mjml.push_str("</mj-button>");
-                }
-                Block::Rule => mjml.push_str("<mj-divider />"),
-                Block::Paragraph(inlines) => mj_text(&mut mjml, |to| look.inlines(inlines, to)),
-                Block::Heading(..)
-                | Block::List(..)
-                | Block::Quote(_)
-                | Block::Table { .. }
-                | Block::Form => mj_text(&mut mjml, |to| look.block(block, to)),
-            }
-        }
-        mjml
-    }
 }
 
-fn mj_text(mjml: &mut String, write: impl FnOnce(&mut String)) {
-    mjml.push_str("<mj-text>");
-    write(mjml);
-    mjml.push_str("</mj-text>");
-}
-
-/// The layout's own environment: it is Michi's, not the funnel's, so it may use statements.
-static LAYOUT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    escape_everything(&mut environment);
-    environment
-        .add_template("layout.mjml", include_str!("../layout.mjml"))
-        .expect("the embedded layout is read by this crate's tests");
-    environment
-});
-
-/// Marks the links that SES must leave alone. MJML's button takes no such attribute, so it is
-/// added to the finished HTML.
-fn keep_untracked(html: &str, expressions: &[&Expression]) -> String {
-    let own: Vec<String> = expressions
-        .iter()
-        .enumerate()
-        .filter(|(_, expression)| UNTRACKED.iter().any(|name| expression.variables.contains(*name)))
-        .map(|(index, _)| mark(index))
-        .collect();
-    let mut pieces = html.split("<a ");
-    let mut marked = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let tag = piece.split('>').next().unwrap_or_default();
-        let keep = own.iter().any(|mark| tag.contains(mark.as_str()));
-        marked.push_str(if keep { "<a ses:no-track " } else { "<a " });
-        marked.push_str(piece);
-    }
-    marked
+/// What was told, without what says nothing, and without what is no URL where one is expected:
+/// then the text's fallback is used.
+fn told(values: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    let usable =
+        |(key, value): &(&str, &str)| !value.trim().is_empty() && (!is_url_name(key) || is_web_url(value));
+    values.iter().map(|(key, value)| (key.as_str(), value.as_str())).filter(usable)
 }

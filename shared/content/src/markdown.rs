@@ -2,11 +2,12 @@
 //! plain text.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use crate::expression::{Expression, JOINER, leading_mark, sole_mark};
-use crate::problem::{Problem, Source};
+use crate::expression::{Expression, JOINER, is_web_url, leading_mark, sole_mark};
+use crate::problem::{Severity, Problem};
 
 /// A part of the text that stands by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,25 +47,23 @@ pub(crate) struct Link {
     pub(crate) label: Vec<Inline>,
 }
 
-/// Reads a body whose expressions are marks. `first_line` is the body's first line in its file.
-pub(crate) fn parse(
-    body: &str,
-    first_line: usize,
-    source: &Source,
-    expressions: &[Expression],
-    problems: &mut Vec<Problem>,
-) -> Vec<Block> {
-    let joined = join_strong(body);
+/// A line with marks in place of its expressions, and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    pub(crate) text: String,
+    pub(crate) file: Arc<str>,
+    /// From 1.
+    pub(crate) number: usize,
+}
+
+/// Reads lines as one text. They may come from several files.
+pub(crate) fn parse(lines: &[&Line], expressions: &[Expression], problems: &mut Vec<Problem>) -> Vec<Block> {
+    let body: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+    let joined = join_strong(&body.join("\n"));
     let events: Vec<(Event, Range<usize>)> =
         Parser::new_ext(&joined, Options::ENABLE_TABLES).into_offset_iter().collect();
-    let mut tree = Tree {
-        events: events.into_iter().peekable(),
-        body: &joined,
-        first_line,
-        source,
-        expressions,
-        problems,
-    };
+    let mut tree =
+        Tree { events: events.into_iter().peekable(), body: &joined, lines, expressions, problems };
     tree.blocks()
 }
 
@@ -87,19 +86,23 @@ fn join_strong(body: &str) -> String {
 struct Tree<'a, 'p, I: Iterator<Item = (Event<'a>, Range<usize>)>> {
     events: std::iter::Peekable<I>,
     body: &'a str,
-    first_line: usize,
-    source: &'p Source,
+    lines: &'p [&'p Line],
     expressions: &'p [Expression],
     problems: &'p mut Vec<Problem>,
 }
 
 impl<'a, I: Iterator<Item = (Event<'a>, Range<usize>)>> Tree<'a, '_, I> {
-    fn line(&self, at: &Range<usize>) -> usize {
-        self.first_line + self.body.get(..at.start).unwrap_or_default().matches('\n').count()
-    }
-
     fn problem(&mut self, at: &Range<usize>, what: impl Into<String>, mend: impl Into<String>) {
-        let problem = self.source.problem_in_line(self.line(at), what, mend);
+        let number = self.body.get(..at.start).unwrap_or_default().matches('\n').count();
+        let Some(line) = self.lines.get(number).or(self.lines.last()) else { return };
+        let problem = Problem {
+            severity: Severity::Error,
+            file: line.file.to_string(),
+            line: Some(line.number),
+            column: None,
+            what: what.into(),
+            mend: mend.into(),
+        };
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
@@ -270,15 +273,20 @@ impl<'a, I: Iterator<Item = (Event<'a>, Range<usize>)>> Tree<'a, '_, I> {
     fn check_link(&mut self, href: &str, at: &Range<usize>) {
         let by_variable = leading_mark(href)
             .and_then(|index| self.expressions.get(index))
-            .is_some_and(|e| e.text.ends_with("_url"));
+            .is_some_and(Expression::leads_to_a_page);
         if !by_variable
-            && !["https://", "http://", "mailto:", "tel:"].iter().any(|scheme| href.starts_with(scheme))
+            && !is_web_url(href)
+            && !["mailto:", "tel:"].iter().any(|scheme| href.starts_with(scheme))
         {
             self.problem(
                 at,
                 "a link to nowhere",
                 "write `https://…`, `mailto:…` or a URL variable such as `{{ booking_url }}`",
             );
+        }
+        // MJML's writer would change it, as it writes attributes in Rust's `Debug` form.
+        if format!("{href:?}") != format!("\"{href}\"") {
+            self.problem(at, "a link with a letter that can't be kept", "write the letter percent-encoded");
         }
     }
 
@@ -325,9 +333,11 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> (Vec<Block>, Vec<String>) {
-        let source = Source { file: "mail.md".into(), text: body.into() };
+        let file: Arc<str> = Arc::from("mail.md");
+        let line = |(number, text): (usize, &str)| Line { text: text.into(), file: file.clone(), number };
+        let lines: Vec<Line> = (1..).zip(body.split('\n')).map(line).collect();
         let mut problems = vec![];
-        let blocks = parse(body, 1, &source, &[], &mut problems);
+        let blocks = parse(&lines.iter().collect::<Vec<_>>(), &[], &mut problems);
         (blocks, problems.iter().map(|p| format!("{}: {}", p.line.unwrap(), p.what)).collect())
     }
 
@@ -398,6 +408,7 @@ mod tests {
             ("**a** b\n\n- c**", "3: `**` without its other half"),
             ("a\n[x](javascript:alert(1))", "2: a link to nowhere"),
             ("[x](/pages/privacy)", "1: a link to nowhere"),
+            ("[x](https://example.com/a\u{200B})", "1: a link with a letter that can't be kept"),
         ] {
             assert_eq!(read(body).1, [expected], "{body}");
         }

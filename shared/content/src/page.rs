@@ -11,7 +11,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 
 use crate::expression::{Escape, Expression, escape_everything, escape_html, fill};
 use crate::format;
-use crate::funnel::Funnel;
+use crate::funnel::{AttributeKind, Funnel};
 use crate::html::Look;
 use crate::mail::RenderProblem;
 use crate::markdown::Block;
@@ -42,17 +42,23 @@ pub enum FormKind {
     Booked,
     Cancelled,
     Apply,
+    /// What a person wants to get.
+    Preferences,
+    /// Confirms an address.
+    Confirm,
     Unsubscribe,
 }
 
 impl FormKind {
     /// Those that a page can name in its front matter.
-    pub(crate) const NAMED: [(&'static str, Self); 6] = [
+    pub(crate) const NAMED: [(&'static str, Self); 8] = [
         ("opt_in", Self::OptIn),
         ("booking", Self::Booking),
         ("booked", Self::Booked),
         ("cancelled", Self::Cancelled),
         ("apply", Self::Apply),
+        ("preferences", Self::Preferences),
+        ("confirm", Self::Confirm),
         ("unsubscribe", Self::Unsubscribe),
     ];
 }
@@ -83,8 +89,9 @@ pub struct PageContext {
 #[derive(Debug, Clone)]
 pub enum Form {
     None,
-    /// Sends `email`, `name`, `consent`, `website` (empty unless a robot fills it in),
-    /// `lead_magnet_type`, `source`, `utm_*`, `locale`, `visitor_id`, `time_zone` to `POST /opt-in`.
+    /// Sends `email`, `name`, `attribute_ID` of each attribute that is asked for (all of them may be
+    /// empty), `consent`, `website` (empty unless a robot fills it in), `lead_magnet_type`, `source`,
+    /// `utm_*`, `locale`, `visitor_id`, `time_zone` to `POST /opt-in`.
     OptIn(OptInForm),
     /// Sends `t`, `slot`, `name`, `note` to `POST /bookings`, or `t`, `slot` to
     /// `POST /bookings/{consultation_id}/reschedule`.
@@ -97,6 +104,15 @@ pub enum Form {
     },
     /// Sends `t`, `plan` to `POST /applications`.
     Apply(ApplyForm),
+    /// Sends `t`, `topic_ID=true` of each topic that is wanted, `frequency` (`all` or `weekly`) and
+    /// `pause` (`none`, `7`, `30`, `90` days, or `keep` while there is one) to `POST /preferences`;
+    /// who gets no mail sends `t` and `subscribe=true` there. Another button sends `t` to
+    /// `POST /unsubscribe`.
+    Preferences(PreferencesForm),
+    /// Sends `t` to `POST /confirm`.
+    Confirm {
+        token: String,
+    },
     /// Sends `t` to `POST /unsubscribe` (in the URL too, as a mailbox's one-click POST does).
     Unsubscribe {
         token: String,
@@ -113,6 +129,8 @@ pub struct OptInForm {
     pub source: Option<String>,
     /// `utm_source` and the like, with their prefix.
     pub utm: BTreeMap<String, String>,
+    /// By the attributes' ids, as they were sent.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// The booking form's values.
@@ -169,11 +187,30 @@ pub struct ApplyForm {
     pub chosen: Option<String>,
 }
 
+/// What a person wants to get, as it is stored.
+#[derive(Debug, Clone)]
+pub struct PreferencesForm {
+    /// The personal link's token; it must open `POST /unsubscribe` too.
+    pub token: String,
+    /// Id and name of each, and whether she wants it.
+    pub topics: Vec<(Id, String, bool)>,
+    /// At most one marketing mail in a week.
+    pub weekly: bool,
+    /// Until when she gets no marketing mail, as she reads it.
+    pub paused_until: Option<String>,
+    /// Whether she gets marketing mail at all; else the form offers it to her again.
+    pub subscribed: bool,
+    /// Just saved.
+    pub saved: bool,
+}
+
 /// What can be wrong with a form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormError {
     Email,
     Name,
+    /// An attribute, by its id.
+    Attribute(Id),
     Consent,
     LeadMagnet,
     Slot,
@@ -288,8 +325,9 @@ impl Funnel {
             let words = context! { name => &plan.name, price => format::money(plan.price, &self.currency), months => plan.months };
             (plan.id.as_str().to_owned(), words)
         });
+        let moment = |at| format::date_time(at, self.time_zone, self.locale);
         let plans = ("plans", Value::from_pairs(plans));
-        Value::from_pairs(self.own_variables(public_url).into_iter().chain([plans]))
+        Value::from_pairs(self.own_variables(public_url, moment).into_iter().chain([plans]))
     }
 
     pub(crate) fn page_value(
@@ -309,14 +347,16 @@ impl Funnel {
     fn form_html(&self, shown: &PageContext) -> Result<String, minijinja::Error> {
         let (template, form) = match &shown.form {
             Form::None => return Ok(String::new()),
-            Form::OptIn(form) => ("opt_in.html", self.opt_in_values(form)),
+            Form::OptIn(form) => ("opt_in.html", self.opt_in_values(form, &shown.errors)),
             Form::Booking(form) => ("booking.html", self.booking_values(form, &base(&shown.public_url))),
             Form::Booked(form) => ("booked.html", self.booked_values(form)),
             Form::Cancelled { booking_url } => ("cancelled.html", context! { booking_url }),
             Form::Apply(form) => ("apply.html", self.apply_values(form)),
+            Form::Preferences(form) => ("preferences.html", preferences_values(form)),
+            Form::Confirm { token } => ("confirm.html", context! { token }),
             Form::Unsubscribe { token } => ("unsubscribe.html", context! { token }),
         };
-        let errors: Vec<&str> = shown.errors.iter().map(|error| self.error_text(*error)).collect();
+        let errors: Vec<String> = shown.errors.iter().map(|error| self.error_text(error)).collect();
         TEMPLATES.get_template(template)?.render(context! {
             base => base(&shown.public_url),
             lang => self.locale.as_str(),
@@ -333,7 +373,7 @@ impl Funnel {
         Value::from_pairs(self.locale.texts().page.iter().map(|(key, text)| (key.as_str(), text.as_str())))
     }
 
-    fn opt_in_values(&self, form: &OptInForm) -> Value {
+    fn opt_in_values(&self, form: &OptInForm, errors: &[FormError]) -> Value {
         let magnet = self.lead_magnet_or_first(form.lead_magnet.as_ref());
         let mut hidden = vec![("lead_magnet_type".to_owned(), magnet.id.to_string())];
         hidden.extend(form.source.iter().map(|source| ("source".to_owned(), source.clone())));
@@ -342,7 +382,22 @@ impl Funnel {
             .into_iter()
             .map(|(key, value)| Value::from(vec![Value::from(key), Value::from(value)]))
             .collect();
-        context! { email => &form.email, name => &form.name, hidden }
+        let asked = self.attributes.iter().filter(|attribute| attribute.ask).map(|attribute| {
+            let (kind, choices): (_, &[String]) = match &attribute.kind {
+                AttributeKind::Text => ("text", &[]),
+                AttributeKind::Number => ("number", &[]),
+                AttributeKind::Choice(choices) => ("choice", choices),
+            };
+            context! {
+                kind,
+                choices => choices.to_vec(),
+                id => attribute.id.as_str(),
+                name => &attribute.name,
+                value => form.attributes.get(attribute.id.as_str()).map_or("", String::as_str),
+                wrong => errors.contains(&FormError::Attribute(attribute.id.clone())),
+            }
+        });
+        context! { email => &form.email, name => &form.name, asked => asked.collect::<Vec<Value>>(), hidden }
     }
 
     fn booking_values(&self, form: &BookingForm, base: &str) -> Value {
@@ -405,18 +460,31 @@ impl Funnel {
         context! { token => &form.token, plans => plans.collect::<Vec<Value>>() }
     }
 
-    fn error_text(&self, error: FormError) -> &'static str {
+    fn error_text(&self, error: &FormError) -> String {
         let errors = &self.locale.texts().errors;
-        match error {
+        let text = match error {
             FormError::Email => &errors.email,
             FormError::Name => &errors.name,
+            FormError::Attribute(id) => return self.attribute_error(id),
             FormError::Consent => &errors.consent,
             FormError::LeadMagnet => &errors.lead_magnet,
             FormError::Slot => &errors.slot,
             FormError::SlotTaken => &errors.slot_taken,
             FormError::Note => &errors.note,
             FormError::Plan => &errors.plan,
-        }
+        };
+        text.clone()
+    }
+
+    fn attribute_error(&self, id: &Id) -> String {
+        let errors = &self.locale.texts().errors;
+        let attribute = self.attribute(id.as_str());
+        let text = match attribute.map(|attribute| &attribute.kind) {
+            Some(AttributeKind::Number) => &errors.attribute_number,
+            Some(AttributeKind::Choice(_)) => &errors.attribute_choice,
+            Some(AttributeKind::Text) | None => &errors.attribute_text,
+        };
+        text.replace("{name}", attribute.map_or(id.as_str(), |attribute| &attribute.name))
     }
 
     fn frame_page(&self, frame: &Frame<'_>, body: String) -> Result<String, minijinja::Error> {
@@ -426,6 +494,7 @@ impl Funnel {
             description => frame.description,
             private => frame.private,
             visits => frame.visits,
+            has_legal_notice => self.page("tokushoho").is_some(),
             base => base(frame.public_url),
             brand => context! { colour => &self.brand.colour, logo => &self.brand.logo },
             sender => context! { name => &self.sender.name, postal_address => &self.sender.postal_address, contact => &self.sender.contact },
@@ -434,6 +503,18 @@ impl Funnel {
             script => Value::from_safe_string(VISIT_SCRIPT.to_owned()),
             body => Value::from_safe_string(body),
         })
+    }
+}
+
+fn preferences_values(form: &PreferencesForm) -> Value {
+    let topics = form.topics.iter().map(|(id, name, wanted)| context! { id => id.as_str(), name, wanted });
+    context! {
+        topics => topics.collect::<Vec<Value>>(),
+        token => &form.token,
+        weekly => form.weekly,
+        paused_until => &form.paused_until,
+        subscribed => form.subscribed,
+        saved => form.saved,
     }
 }
 
@@ -468,6 +549,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("booked.html", include_str!("../templates/booked.html")),
         ("cancelled.html", include_str!("../templates/cancelled.html")),
         ("apply.html", include_str!("../templates/apply.html")),
+        ("preferences.html", include_str!("../templates/preferences.html")),
+        ("confirm.html", include_str!("../templates/confirm.html")),
         ("unsubscribe.html", include_str!("../templates/unsubscribe.html")),
     ] {
         environment.add_template(name, text).expect("the embedded templates are read by this crate's tests");

@@ -45,7 +45,7 @@ impl Problem {
     }
 
     /// The same, as a warning.
-    pub(crate) fn as_warning(self) -> Self {
+    pub(crate) fn into_warning(self) -> Self {
         Self { severity: Severity::Warning, ..self }
     }
 
@@ -173,6 +173,6 @@ mod tests {
         let problem = source.problem(&(at..at + 1), "what", "mend");
         assert_eq!((problem.line, problem.column), (Some(2), Some(4)));
         assert_eq!(problem.to_string(), "a.toml:2:4: what\n  mend: mend");
-        assert_eq!(problem.as_warning().to_string(), "a.toml:2:4: warning: what\n  mend: mend");
+        assert_eq!(problem.into_warning().to_string(), "a.toml:2:4: warning: what\n  mend: mend");
     }
 }

@@ -420,7 +420,11 @@ impl<'a> Reader<'a> {
     }
 
     /// All keys of the table with their texts.
-    pub(crate) fn texts_by_name(self, example: &str, problems: &mut Problems) -> Vec<(At<String>, At<String>)> {
+    pub(crate) fn texts_by_name(
+        self,
+        example: &str,
+        problems: &mut Problems,
+    ) -> Vec<(At<String>, At<String>)> {
         let mut texts = vec![];
         for (key, value) in self.table {
             match value.get_ref().as_str() {

@@ -1,16 +1,22 @@
 //! The sample funnel as people get it.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use content::page::PreferencesForm;
 use content::{
     ApplyForm, BookedForm, BookingForm, Form, FormError, FormKind, Funnel, Locale, Mail, MailConsultation,
-    MailContext, MailPurchase, Message, Moving, OptInForm, PageContext, RenderedMail, SlotChoice,
+    MailContext, MailPurchase, Message, Moving, OptInForm, PageContext, RenderProblem, RenderedMail,
+    SlotChoice,
 };
 use domain::id::Id;
+use domain::score::Scoring;
 use domain::sequence::{Act, Sequence};
+
+mod person;
 
 fn coaching() -> Funnel {
     Funnel::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../funnels/coaching")).unwrap_or_else(
@@ -18,14 +24,6 @@ fn coaching() -> Funnel {
             panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
         },
     )
-}
-
-/// The mails of a sequence, in its order.
-fn sent(sequence: &Sequence) -> impl Iterator<Item = &Id> {
-    sequence.program.steps.iter().filter_map(|step| match &step.act {
-        Act::Send { mail, .. } => Some(mail),
-        _ => None,
-    })
 }
 
 fn id(text: &str) -> Id {
@@ -42,9 +40,14 @@ fn hanako() -> MailContext {
         time_zone: Tz::Asia__Tokyo,
         public_url: "https://michi.example.com".into(),
         lead_magnet: Some(id("checklist")),
-        booking_url: "https://michi.example.com/booking?t=b1".into(),
-        apply_url: "https://michi.example.com/apply?t=a1".into(),
+        booking_url: Some("https://michi.example.com/booking?t=b1".into()),
+        apply_url: Some("https://michi.example.com/apply?t=a1".into()),
+        preferences_url: "https://michi.example.com/preferences?t=p1".into(),
         unsubscribe_url: "https://michi.example.com/unsubscribe?t=u1".into(),
+        confirm_url: None,
+        attributes: BTreeMap::new(),
+        values: BTreeMap::new(),
+        now: person::now(),
         consultation: Some(MailConsultation {
             start: at("2026-11-25T01:00:00Z"),
             manage_url: "https://michi.example.com/bookings/c-1?t=m1".into(),
@@ -58,8 +61,21 @@ fn hanako() -> MailContext {
     }
 }
 
+fn rendered(funnel: &Funnel, mail: &Mail, person: &MailContext) -> Result<RenderedMail, RenderProblem> {
+    funnel.render(mail, person, &person::known(&person::lead(), &Scoring::default()))
+}
+
 fn render(funnel: &Funnel, mail: &str, person: &MailContext) -> RenderedMail {
-    funnel.render(funnel.mail(&id(mail)).unwrap(), person).unwrap()
+    rendered(funnel, funnel.mail(&id(mail)).unwrap(), person).unwrap()
+}
+
+/// The mails that a sequence sends.
+fn sent(sequence: &Sequence) -> impl Iterator<Item = &Id> {
+    sequence
+        .program
+        .steps
+        .iter()
+        .filter_map(|step| if let Act::Send { mail, .. } = &step.act { Some(mail) } else { None })
 }
 
 /// The text of an HTML fragment that stands between two others.
@@ -101,6 +117,7 @@ fn the_welcome_mail_reads_well_as_text() {
     送信者：道コーチング 道野あかり
     住所：〒100-0000 東京都千代田区見本町1-2-3 見本ビル4階
     お問い合わせ：coach@example.com / 03-0000-0000（平日10:00〜17:00）
+    受け取り設定を変更する: https://michi.example.com/preferences?t=p1
     配信を停止する: https://michi.example.com/unsubscribe?t=u1
     ");
 }
@@ -134,17 +151,21 @@ fn the_receipt_tells_plan_and_price() {
 #[test]
 fn every_mail_shows_who_writes_and_how_to_leave() {
     let funnel = coaching();
-    let unsubscribe = "https://michi.example.com/unsubscribe?t=u1";
     for mail in funnel.mails() {
-        let rendered = funnel.render(mail, &hanako()).unwrap();
+        let rendered = rendered(&funnel, mail, &hanako()).unwrap();
         for shown in
             ["道コーチング 道野あかり", "東京都千代田区見本町1-2-3", "coach@example.com / 03-0000-0000"]
         {
             assert!(rendered.text.contains(shown) && rendered.html.contains(shown), "{}: {shown}", mail.id);
         }
-        assert!(rendered.text.contains(unsubscribe), "{}", mail.id);
-        let link = format!("<a ses:no-track href=\"{unsubscribe}\"");
-        assert!(rendered.html.contains(&link), "{}", mail.id);
+        for way_out in
+            ["https://michi.example.com/unsubscribe?t=u1", "https://michi.example.com/preferences?t=p1"]
+        {
+            assert!(rendered.text.contains(way_out), "{}", mail.id);
+            let link = format!("<a ses:no-track href=\"{way_out}\"");
+            assert!(rendered.html.contains(&link), "{}", mail.id);
+        }
+        assert_eq!(rendered.from.address.as_str(), "coach@example.com");
     }
 }
 
@@ -152,12 +173,12 @@ fn every_mail_shows_who_writes_and_how_to_leave() {
 fn every_mail_of_every_sequence_can_be_made_with_and_without_a_name() {
     let funnel = coaching();
     for sequence in &funnel.sequences {
-        for id in sent(sequence) {
-            let mail = funnel.mail(id).unwrap();
+        for mail in sent(sequence) {
+            let mail = funnel.mail(mail).unwrap();
             assert_eq!(mail.class, sequence.class);
             for name in [Some("山田 花子".to_owned()), Some(" ".to_owned()), None] {
                 let person = MailContext { name: name.clone(), ..hanako() };
-                let rendered = funnel.render(mail, &person).unwrap();
+                let rendered = rendered(&funnel, mail, &person).unwrap();
                 for part in [&rendered.subject, &rendered.preheader, &rendered.text, &rendered.html] {
                     assert!(
                         !part.contains("{{")
@@ -178,9 +199,9 @@ fn every_mail_of_every_sequence_can_be_made_with_and_without_a_name() {
             }
         }
     }
-    let sent: Vec<String> = funnel.sequences.iter().flat_map(sent).map(Id::to_string).collect();
+    let sent: Vec<&Id> = funnel.sequences.iter().flat_map(sent).collect();
     for mail in funnel.mails() {
-        assert!(sent.contains(&mail.id.to_string()), "nobody ever gets {}", mail.id);
+        assert!(sent.contains(&&mail.id), "nobody ever gets {}", mail.id);
     }
 }
 
@@ -188,7 +209,7 @@ fn every_mail_of_every_sequence_can_be_made_with_and_without_a_name() {
 fn mails_stay_below_what_gmail_clips_and_fetch_nothing() {
     let funnel = coaching();
     for mail in funnel.mails() {
-        let rendered = funnel.render(mail, &hanako()).unwrap();
+        let rendered = rendered(&funnel, mail, &hanako()).unwrap();
         assert!(rendered.html.len() < 100_000, "{}: {}", mail.id, rendered.html.len());
         for remote in ["fonts.googleapis", "@import", "<link", "<img", "<script"] {
             assert!(!rendered.html.contains(remote), "{}: {remote}", mail.id);
@@ -210,7 +231,7 @@ fn mails_stay_below_what_gmail_clips_and_fetch_nothing() {
 fn every_link_of_the_text_part_is_in_the_html_part_too() {
     let funnel = coaching();
     for mail in funnel.mails() {
-        let rendered = funnel.render(mail, &hanako()).unwrap();
+        let rendered = rendered(&funnel, mail, &hanako()).unwrap();
         for url in rendered.text.split_whitespace().filter(|word| word.starts_with("https://")) {
             assert!(rendered.html.contains(&format!("href=\"{url}\"")), "{}: {url}", mail.id);
         }
@@ -223,7 +244,8 @@ fn only_links_with_a_persons_own_key_are_kept_from_tracking() {
     assert!(mail.html.contains("<a ses:no-track href=\"https://michi.example.com/bookings/c-1?t=m1\""));
     assert!(mail.html.contains("<a href=\"https://zoom.example.com/j/0000000000\""));
     assert!(mail.html.contains("<a ses:no-track href=\"https://michi.example.com/unsubscribe?t=u1\""));
-    assert_eq!(mail.html.matches("ses:no-track").count(), 2);
+    assert!(mail.html.contains("<a ses:no-track href=\"https://michi.example.com/preferences?t=p1\""));
+    assert_eq!(mail.html.matches("ses:no-track").count(), 3);
 }
 
 #[test]
@@ -254,7 +276,7 @@ fn what_a_person_types_as_her_name_never_becomes_markup() {
 fn a_missing_value_names_the_mail_the_line_and_the_variable() {
     let funnel = coaching();
     let mail = funnel.mail(&id("consultation-reminder-two-hours")).unwrap();
-    let problem = funnel.render(mail, &MailContext { consultation: None, ..hanako() }).unwrap_err();
+    let problem = rendered(&funnel, mail, &MailContext { consultation: None, ..hanako() }).unwrap_err();
     assert_eq!(
         problem.to_string(),
         "mails/consultation-reminder-two-hours.md:2: `{{ consultation_start }}`: it has no value"
@@ -269,9 +291,9 @@ fn the_funnel_says_what_the_business_does() {
         (Locale::Ja, Tz::Asia__Tokyo, "JPY")
     );
     let nurture = funnel.sequence(&id("nurture")).unwrap();
-    assert_eq!(nurture.program.steps.len(), 7);
+    assert_eq!(sent(nurture).count(), 7);
     let inviting = sent(nurture)
-        .filter(|id| funnel.mail(id).is_some_and(|mail: &Mail| mail.links_to("booking_url")))
+        .filter(|mail| funnel.mail(mail).is_some_and(|mail: &Mail| mail.links_to("booking_url")))
         .count();
     assert_eq!(inviting, 4, "days 4 to 7 lead to the consultation");
     assert_eq!(funnel.consultation.as_ref().unwrap().availability.minutes, 60);
@@ -334,6 +356,15 @@ fn form(kind: FormKind) -> Form {
             Form::Cancelled { booking_url: "https://michi.example.com/booking?t=t1".into() }
         }
         FormKind::Apply => Form::Apply(ApplyForm { token: "t1".into(), chosen: Some("premium".into()) }),
+        FormKind::Preferences => Form::Preferences(PreferencesForm {
+            token: "t1".into(),
+            topics: vec![],
+            weekly: false,
+            paused_until: None,
+            subscribed: true,
+            saved: false,
+        }),
+        FormKind::Confirm => Form::Confirm { token: "t1".into() },
         FormKind::Unsubscribe => Form::Unsubscribe { token: "t1".into() },
     }
 }
@@ -443,6 +474,7 @@ fn buttons_that_act_post_and_carry_the_token() {
     let funnel = coaching();
     for (name, action) in [
         ("booked", "/bookings/c-1/cancel"),
+        ("preferences", "/preferences"),
         ("unsubscribe", "/unsubscribe?t=t1"),
         ("apply", "/applications"),
         ("booking", "/bookings"),

@@ -37,8 +37,9 @@ fn broadcast(
     let name = reader.text("name", "年末のご案内", problems);
     let mail = reader.parsed("mail", "year-end", parse_id, problems);
     let everybody = !reader.has("segment");
-    let segment = (!everybody)
-        .then(|| known_id(&mut reader, "segment", "segment", segments.iter().map(|segment| &segment.id), problems));
+    let segment = (!everybody).then(|| {
+        known_id(&mut reader, "segment", "segment", segments.iter().map(|segment| &segment.id), problems)
+    });
     let per_hour = reader.optional_number("per_hour", 1..=1_000_000, problems);
     reader.finish(problems);
     let sequence = Id::parse(&format!("broadcast-{}", parsed.id));
@@ -57,7 +58,8 @@ fn broadcast(
             ));
         }
     }
-    let (name, id, per_hour) = (name?.value, sequence.ok()?, per_hour.and_then(|limit| u32::try_from(limit.value).ok()));
+    let (name, id, per_hour) =
+        (name?.value, sequence.ok()?, per_hour.and_then(|limit| u32::try_from(limit.value).ok()));
     let step = Step {
         id: Id::parse("mail").ok()?,
         when: When::Now,

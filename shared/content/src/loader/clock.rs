@@ -1,32 +1,22 @@
 //! Clock times that a zone skips when it sets its clocks forward.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc, Weekday};
+use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Weekday};
 use chrono_tz::Tz;
+use domain::time;
 
 /// The years that are looked at.
 const YEARS: std::ops::RangeInclusive<i32> = 2024..=2036;
 
 /// What a zone's clocks skip in those years: from (inclusive) and until (exclusive).
 pub(super) fn gaps(zone: Tz) -> Vec<(NaiveDateTime, NaiveDateTime)> {
-    let offset = |at: DateTime<Utc>| zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc();
     let first = NaiveDate::from_yo_opt(*YEARS.start(), 1).unwrap_or_default();
     let days = first.iter_days().take_while(|day| day.year() <= *YEARS.end());
-    let mut gaps = vec![];
-    for day in days {
-        let (mut before, mut after) =
-            (day.and_time(NaiveTime::MIN).and_utc(), day.and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(1));
-        let forward = i64::from(offset(after) - offset(before));
-        if forward <= 0 {
-            continue;
-        }
-        while after - before > TimeDelta::seconds(1) {
-            let middle = before + (after - before) / 2;
-            if offset(middle) == offset(after) { after = middle } else { before = middle }
-        }
-        let until = after.with_timezone(&zone).naive_local();
-        gaps.push((until - TimeDelta::seconds(forward), until));
-    }
-    gaps
+    let gaps = days.filter_map(|day| {
+        let change = time::change(day, zone)?;
+        let before = (change - TimeDelta::seconds(1)).with_timezone(&zone).naive_local();
+        Some((before + TimeDelta::seconds(1), change.with_timezone(&zone).naive_local()))
+    });
+    gaps.filter(|(from, until)| from < until).collect()
 }
 
 /// The first date on which the clock time is skipped; on that weekday only, if one is given.

@@ -13,6 +13,7 @@ use domain::limits::SLOT_DAYS;
 use domain::sending::{Cap, Window};
 use domain::{sequence, time};
 
+use super::mails::Declared;
 use super::{Problems, has_errors, parse_id, unique_id};
 use crate::funnel::{
     Attribute, AttributeKind, Brand, ConsultationOffer, LeadMagnet, Member, OtherSender, OwnFact, Sender,
@@ -22,16 +23,15 @@ use crate::page::Page;
 use crate::problem::{Source, suggest};
 use crate::reader::{At, Reader, parse};
 use crate::texts::Locale;
+use crate::written::WEEKDAYS;
 
-/// The weekdays' names, Monday first, as in [`domain::consultation::weekday_key`].
-const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 /// What an anchor may be besides a date.
 pub(super) const ANCHORS: [&str; 3] = ["entry", "consultation", "renewal"];
 
 /// What `funnel.toml` says. The names in it are known even if something else is wrong with it, so
 /// that the other files can be read.
 pub(super) struct Config {
-    source: Source,
+    pub(super) source: Source,
     /// None if something in it is wrong.
     pub(super) basics: Option<Basics>,
     pub(super) double_opt_in: bool,
@@ -138,6 +138,18 @@ fn basics(file: &mut Reader<'_>, problems: &mut Problems) -> (Option<Basics>, bo
 }
 
 impl Config {
+    /// What mails and pages can speak of.
+    pub(super) fn declared(&self) -> Declared {
+        Declared {
+            consultation: self.consultation.is_some(),
+            plans: !self.plans.is_empty(),
+            double_opt_in: self.double_opt_in,
+            senders: self.senders.keys().cloned().collect(),
+            topics: self.topics.iter().map(|topic| topic.id.clone()).collect(),
+            dates: self.dates.keys().cloned().collect(),
+        }
+    }
+
     /// A lead magnet's page must be there, and open to everybody who has its link.
     pub(super) fn check_pages(&self, pages: &BTreeMap<Id, Page>, problems: &mut Problems) {
         for magnet in &self.lead_magnets {
@@ -260,10 +272,16 @@ fn named<T>(
 
 fn senders(file: &mut Reader<'_>, problems: &mut Problems) -> BTreeMap<Id, OtherSender> {
     let example = ("sales", "道コーチング 営業部");
-    let read = named(file, "senders", example, |reader, id, name, problems| {
-        let address = reader.parsed("address", "sales@example.com", address, problems)?.value;
-        Some((id, OtherSender { name, address }))
-    }, problems);
+    let read = named(
+        file,
+        "senders",
+        example,
+        |reader, id, name, problems| {
+            let address = reader.parsed("address", "sales@example.com", address, problems)?.value;
+            Some((id, OtherSender { name, address }))
+        },
+        problems,
+    );
     read.into_iter().map(|sender| sender.value).collect()
 }
 
@@ -275,29 +293,46 @@ fn topics(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<Topic> {
 
 fn team(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<Member> {
     let example = ("owner", "道野あかり");
-    let read = named(file, "team", example, |reader, id, name, problems| {
-        let address = reader.parsed("address", "owner@example.com", address, problems)?.value;
-        Some(Member { id, name, address })
-    }, problems);
+    let read = named(
+        file,
+        "team",
+        example,
+        |reader, id, name, problems| {
+            let address = reader.parsed("address", "owner@example.com", address, problems)?.value;
+            Some(Member { id, name, address })
+        },
+        problems,
+    );
     read.into_iter().map(|member| member.value).collect()
 }
 
 fn attributes(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<At<Attribute>> {
     let example = ("industry", "業種");
-    named(file, "attributes", example, |reader, id, name, problems| {
-        let kind = reader.parsed("kind", "choice", |kind| match kind {
-            "text" => Ok(AttributeKind::Text),
-            "number" => Ok(AttributeKind::Number),
-            "choice" => Ok(AttributeKind::Choice(vec![])),
-            other => Err(suggest(other, ["text", "number", "choice"])),
-        }, problems)?;
-        let ask = reader.flag("ask", problems).is_some_and(|ask| ask.value);
-        let kind = match kind.value {
-            AttributeKind::Choice(_) => AttributeKind::Choice(choices(reader, problems)),
-            AttributeKind::Text | AttributeKind::Number => kind.value,
-        };
-        Some(Attribute { id, name, kind, ask })
-    }, problems)
+    named(
+        file,
+        "attributes",
+        example,
+        |reader, id, name, problems| {
+            let kind = reader.parsed(
+                "kind",
+                "choice",
+                |kind| match kind {
+                    "text" => Ok(AttributeKind::Text),
+                    "number" => Ok(AttributeKind::Number),
+                    "choice" => Ok(AttributeKind::Choice(vec![])),
+                    other => Err(suggest(other, ["text", "number", "choice"])),
+                },
+                problems,
+            )?;
+            let ask = reader.flag("ask", problems).is_some_and(|ask| ask.value);
+            let kind = match kind.value {
+                AttributeKind::Choice(_) => AttributeKind::Choice(choices(reader, problems)),
+                AttributeKind::Text | AttributeKind::Number => kind.value,
+            };
+            Some(Attribute { id, name, kind, ask })
+        },
+        problems,
+    )
 }
 
 fn choices(reader: &mut Reader<'_>, problems: &mut Problems) -> Vec<String> {
@@ -344,7 +379,9 @@ fn dates(reader: Reader<'_>, zone: Tz, problems: &mut Problems) -> BTreeMap<Id, 
     let mut dates = BTreeMap::new();
     for (name, text) in reader.texts_by_name("2027-03-20 20:00", problems) {
         let id = match parse_id(&name.value) {
-            Ok(_) if ANCHORS.contains(&name.value.as_str()) => Err("it means something else as an `anchor`".to_owned()),
+            Ok(_) if ANCHORS.contains(&name.value.as_str()) => {
+                Err("it means something else as an `anchor`".to_owned())
+            }
             id => id,
         };
         // chrono takes `2027-3-1 9:00` too; one way to write a moment is enough.
@@ -389,8 +426,7 @@ pub(super) fn window(
     hours: Option<(NaiveTime, NaiveTime)>,
     weekdays: Option<Vec<Weekday>>,
 ) -> Option<Window> {
-    (hours.is_some() || weekdays.is_some())
-        .then(|| Window { hours, weekdays: weekdays.unwrap_or_default() })
+    (hours.is_some() || weekdays.is_some()).then(|| Window { hours, weekdays: weekdays.unwrap_or_default() })
 }
 
 /// Hours of the day, `21:00-08:00`; they may go past midnight.
@@ -400,10 +436,16 @@ pub(super) fn hours(
     example: &str,
     problems: &mut Problems,
 ) -> Option<At<(NaiveTime, NaiveTime)>> {
-    reader.optional_parsed(key, example, |text| {
-        clock_times(text).filter(|(from, until)| from != until)
-            .ok_or_else(|| format!("write two clock times: `{example}`"))
-    }, problems)
+    reader.optional_parsed(
+        key,
+        example,
+        |text| {
+            clock_times(text)
+                .filter(|(from, until)| from != until)
+                .ok_or_else(|| format!("write two clock times: `{example}`"))
+        },
+        problems,
+    )
 }
 
 /// Days of the week; all of them when missing.

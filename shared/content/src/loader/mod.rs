@@ -5,6 +5,7 @@ mod broadcasts;
 mod clock;
 mod config;
 mod goals;
+mod lints;
 mod mails;
 mod pages;
 mod rates;
@@ -89,16 +90,18 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
         broadcasts::given(&broadcasts, &mut given);
         names.given = Some(given);
     }
-    let scores = optional_file(dir, "scores.toml", problems);
-    let scores = scores.as_ref().and_then(|source| Some((source, parse(source, problems)?)));
+    let scores_file = optional_file(dir, "scores.toml", problems);
+    let segments_file = optional_file(dir, "segments.toml", problems);
+    let words = files.words([&scores_file, &segments_file]);
+    let scores = scores_file.as_ref().and_then(|source| Some((source, parse(source, problems)?)));
     let mut scores = scores.as_ref().map(|(source, table)| Reader::file(source, table));
     let bands = scores.as_mut().map(|reader| scores::bands(reader, problems)).unwrap_or_default();
     names.bands = scores::spans(&bands);
-    let segments = optional_file(dir, "segments.toml", problems)
-        .map(|source| segments::read(&source, &mut names, problems))
-        .unwrap_or_default();
-    let mails = mails::read(files.mails, problems);
-    let pages = pages::read(files.pages, problems);
+    let segments =
+        segments_file.map(|source| segments::read(&source, &mut names, problems)).unwrap_or_default();
+    let declared = config.declared();
+    let mails = mails::read(files.mails, files.snippets, &names, Some(&declared), problems);
+    let pages = pages::read(files.pages, Some(&declared), problems);
     config.check_pages(&pages, problems);
     let gaps = config.basics.as_ref().map(|basics| clock::gaps(basics.time_zone)).unwrap_or_default();
     let ground = Ground { config: &config, names: &names, mails: &mails, gaps: &gaps };
@@ -107,8 +110,13 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
     let sequences = sequences::read(&sequences, ground, problems);
     scoring.thresholds = scores::thresholds(&sequences);
     let broadcasts = broadcasts::read(&broadcasts, &segments, ground, problems);
+    // The whole says more than its parts only if these are fine.
+    if !problems.iter().any(Problem::is_error) {
+        let (sequences, scoring, pages) = (&sequences, &scoring, &pages);
+        lints::Whole { ground, sequences, scoring, pages, words: &words }.check(problems);
+    }
     let basics = config.basics?;
-    let funnel = Funnel {
+    let mut funnel = Funnel {
         name: basics.name,
         locale: basics.locale,
         time_zone: basics.time_zone,
@@ -133,11 +141,12 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
         segments,
         broadcasts,
         simulation: simulation?,
-        layout: None,
+        layout: optional_file(dir, "layout.mjml", problems).map(|source| source.text),
         mails,
         pages,
     };
-    pages::check_values(&funnel, problems);
+    pages::check_values(&funnel, &declared, problems);
+    mails::lay_out(&mut funnel, problems);
     Some(funnel)
 }
 
@@ -163,6 +172,14 @@ impl Files {
             broadcasts,
             snippets,
         }
+    }
+
+    /// The text of everything that can make use of something.
+    fn words(&self, more: [&Option<Source>; 2]) -> String {
+        let folders = [&self.mails, &self.pages, &self.sequences, &self.broadcasts, &self.snippets];
+        let files = folders.into_iter().flatten().map(|(_, source)| source);
+        let texts = files.chain(more.into_iter().flatten()).map(|source| source.text.as_str());
+        texts.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -191,7 +208,8 @@ fn mail_texts(mails: &[(Id, Source)], snippets: &[(Id, Source)]) -> BTreeMap<Id,
                 .iter()
                 .any(|include| mail.text.contains(include))
         });
-        let parts = std::iter::once(mail.text.as_str()).chain(included.map(|(_, snippet)| snippet.text.as_str()));
+        let parts =
+            std::iter::once(mail.text.as_str()).chain(included.map(|(_, snippet)| snippet.text.as_str()));
         (id.clone(), parts.collect::<Vec<_>>().join("\n"))
     });
     texts.collect()

@@ -7,7 +7,8 @@ use super::{Files, Problems, known_id};
 use crate::problem::{Source, suggest};
 use crate::reader::{At, Reader, parse};
 use crate::simulation::{
-    Behaviour, ConsultationRates, Doing, Expect, FIGURES, HAPPENINGS, MailRates, People, SaleRates, Simulation,
+    Behaviour, ConsultationRates, Doing, Expect, FIGURES, HAPPENINGS, MailRates, People, SaleRates,
+    Simulation,
 };
 
 pub(super) fn read(
@@ -37,9 +38,10 @@ pub(super) fn read(
     let wanted = (config.has_consultation, !config.plans.is_empty());
     let consultations = part(&mut file, "consultations", wanted.0, "[consultation]", problems)
         .map(|reader| consultations(reader, problems));
-    let sales =
-        part(&mut file, "sales", wanted.1, "[[plans]]", problems).map(|reader| sales(reader, config, problems));
-    let expect = file.optional_table("expect", problems).map(|reader| expect(reader, config, files, problems));
+    let sales = part(&mut file, "sales", wanted.1, "[[plans]]", problems)
+        .map(|reader| sales(reader, config, problems));
+    let expect =
+        file.optional_table("expect", problems).map(|reader| expect(reader, config, files, problems));
     file.finish(problems);
     let (visitors_opt_in, confirm, hours) = visits?;
     Some(Simulation {
@@ -135,7 +137,11 @@ fn visits(mut reader: Reader<'_>, problems: &mut Problems) -> Option<(u32, u32, 
     }
     reader.finish(problems);
     let hours = hours?;
-    Some((opt_in?, confirm?, hours.value.into_iter().filter_map(|weight| u32::try_from(weight).ok()).collect()))
+    Some((
+        opt_in?,
+        confirm?,
+        hours.value.into_iter().filter_map(|weight| u32::try_from(weight).ok()).collect(),
+    ))
 }
 
 fn people(mut reader: Reader<'_>, may_book: bool, problems: &mut Problems) -> Option<People> {
@@ -270,12 +276,7 @@ fn doing(reader: &mut Reader<'_>, config: &Config, files: &Files, problems: &mut
     }
 }
 
-fn expect(
-    mut reader: Reader<'_>,
-    config: &Config,
-    files: &Files,
-    problems: &mut Problems,
-) -> Option<Expect> {
+fn expect(mut reader: Reader<'_>, config: &Config, files: &Files, problems: &mut Problems) -> Option<Expect> {
     let leads = reader.number("leads", 1..=100_000, problems);
     let days = reader.number("days", 1..=3650, problems);
     let seed = reader.number("seed", 0..=i64::MAX, problems);

@@ -13,6 +13,7 @@ use super::{Ground, Problems, unique_id};
 use crate::condition::parse_value;
 use crate::problem::suggest;
 use crate::reader::{At, Reader};
+use crate::written;
 
 /// The bands, in order of their points. Conditions speak of them, those of the scores' own rules
 /// too, so they are read first.
@@ -156,7 +157,7 @@ fn behaviour_rule(
     reader.finish(problems);
     let on = on?.value;
     Some(BehaviourRule {
-        name: triggers::name(&on),
+        name: written::trigger(&on),
         on,
         points: points?.value,
         at_most: at_most.map(|at_most| at_most.value),
@@ -177,9 +178,9 @@ fn decays(readers: Vec<Reader<'_>>, problems: &mut Problems) -> Vec<Decay> {
     for mut reader in readers {
         let after_days = reader.number("after_days", 1..=3650, problems);
         let points = reader.number("points", 1..=1000, problems);
-        if let Some(after) = after_days.as_ref().filter(|after| {
-            decays.iter().any(|decay| decay.after_days == after.value)
-        }) {
+        if let Some(after) =
+            after_days.as_ref().filter(|after| decays.iter().any(|decay| decay.after_days == after.value))
+        {
             problems.push(reader.source().problem(
                 &after.span,
                 format!("{} days of silence are there twice", after.value),

@@ -18,6 +18,7 @@ use super::{Ground, Problems, mails};
 use crate::condition::{Given, parse_value};
 use crate::problem::{Source, suggest};
 use crate::reader::{At, Reader, parse};
+use crate::written;
 
 /// A file whose TOML is fine.
 pub(super) struct Parsed<'a> {
@@ -28,13 +29,15 @@ pub(super) struct Parsed<'a> {
 
 /// The files whose TOML is fine.
 pub(super) fn parse_all<'a>(files: &'a [(Id, Source)], problems: &mut Problems) -> Vec<Parsed<'a>> {
-    let parsed = files.iter().filter_map(|(id, source)| Some(Parsed { id, source, table: parse(source, problems)? }));
+    let parsed =
+        files.iter().filter_map(|(id, source)| Some(Parsed { id, source, table: parse(source, problems)? }));
     parsed.collect()
 }
 
 /// What the steps do: conditions and triggers ask for it before any step is read.
 pub(super) fn given(sequences: &[Parsed<'_>], given: &mut Given) {
-    let steps = sequences.iter().filter_map(|parsed| parsed.table.get_ref().get("steps")?.get_ref().as_array());
+    let steps =
+        sequences.iter().filter_map(|parsed| parsed.table.get_ref().get("steps")?.get_ref().as_array());
     for step in steps.flat_map(|steps| steps.iter()).filter_map(|step| step.get_ref().as_table()) {
         let text = |key: &str| step.get(key).and_then(|value| value.get_ref().as_str()).map(str::to_owned);
         given.mails.extend(text("send"));
@@ -139,7 +142,7 @@ fn topic(entry: &[Trigger], source: &Source, problems: &mut Problems) -> Option<
     let about = |trigger: &Trigger| trigger.kind().and_then(FactKind::topic);
     let topic = entry.first().and_then(about);
     if let Some(other) = entry.iter().find(|trigger| about(trigger) != topic) {
-        let other = triggers::name(other);
+        let other = written::trigger(other);
         let what = format!("`{other}` is about something else than the facts before it in `entry`");
         problems.push(source.problem_of_file(what, "write a sequence of its own for it"));
     }
@@ -193,7 +196,8 @@ fn windows(
 ) -> Vec<Window> {
     let hours = hours(reader, "hours", "09:00-20:00", problems);
     let weekdays = weekdays(reader, problems);
-    let place = hours.as_ref().map(|hours| hours.span.clone()).or(weekdays.as_ref().map(|days| days.span.clone()));
+    let place =
+        hours.as_ref().map(|hours| hours.span.clone()).or(weekdays.as_ref().map(|days| days.span.clone()));
     let own = window(hours.map(|hours| hours.value), weekdays.map(|days| days.value));
     let general = ground.config.window.clone().filter(|_| class == Some(MailClass::Marketing));
     let windows: Vec<Window> = general.into_iter().chain(own).collect();

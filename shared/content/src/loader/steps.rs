@@ -17,6 +17,7 @@ use crate::funnel::AttributeKind;
 use crate::mail::{CONSULTATION_VARIABLES, Mail, PURCHASE_VARIABLES};
 use crate::problem::{Problem, Source, suggest};
 use crate::reader::{At, Reader, Scalar};
+use crate::written::leads_to;
 
 /// What a step can do.
 const ACTS: [&str; 11] = [
@@ -124,7 +125,11 @@ impl Stand<'_, '_> {
             // Only for somebody whose time for the decision has passed before she came.
             Some(Act::WaitFor { .. } | Act::Branch { .. } | Act::Split { .. }) => {
                 if self.reader.has("next") {
-                    self.slip::<()>("`next` is not for a step that decides", "write `then` and `else`, or the steps of the `split`", problems);
+                    self.slip::<()>(
+                        "`next` is not for a step that decides",
+                        "write `then` and `else`, or the steps of the `split`",
+                        problems,
+                    );
                 }
                 below
             }
@@ -253,27 +258,27 @@ impl Stand<'_, '_> {
         for (name, value) in table.scalars(problems) {
             let Some(attribute) = known.iter().find(|known| known.id.as_str() == name.value) else {
                 let mend = suggest(&name.value, known.iter().map(|known| known.id.as_str()));
-                problems.push(source.problem(&name.span, format!("there is no attribute `{}`", name.value), mend));
+                problems.push(source.problem(
+                    &name.span,
+                    format!("there is no attribute `{}`", name.value),
+                    mend,
+                ));
                 continue;
             };
-            match (&attribute.kind, value.value) {
-                (AttributeKind::Number, Scalar::Number(number)) => {
-                    values.insert(name.value, number.to_string());
-                }
-                (AttributeKind::Text, Scalar::Text(text)) if !text.trim().is_empty() => {
-                    values.insert(name.value, text);
-                }
-                (AttributeKind::Choice(choices), Scalar::Text(text)) if choices.contains(&text) => {
-                    values.insert(name.value, text);
-                }
-                (kind, value) => {
-                    let (what, mend) = unfit(&name.value, kind, &value);
+            match fitting(&attribute.kind, &value.value) {
+                Some(fitting) => drop(values.insert(name.value, fitting)),
+                None => {
+                    let (what, mend) = unfit(&name.value, &attribute.kind, &value.value);
                     problems.push(source.problem(&name.span, what, mend));
                 }
             }
         }
         if values.is_empty() && problems.len() == before {
-            problems.push(source.problem(&place, "nothing is noted", "write `attribute = { industry = \"IT\" }`"));
+            problems.push(source.problem(
+                &place,
+                "nothing is noted",
+                "write `attribute = { industry = \"IT\" }`",
+            ));
         }
         Some(Act::Attribute { values })
     }
@@ -311,8 +316,12 @@ impl Stand<'_, '_> {
             let what = format!("on {date} no clock of the funnel's zone shows {}", time.format("%H:%M"));
             problems.push(
                 source
-                    .problem(&when.span, what, "choose another time; that day the next one that there is is taken")
-                    .as_warning(),
+                    .problem(
+                        &when.span,
+                        what,
+                        "choose another time; that day the next one that there is is taken",
+                    )
+                    .into_warning(),
             );
         }
         Some(when)
@@ -324,12 +333,9 @@ impl Stand<'_, '_> {
         if then == otherwise && problems.len() == before {
             let whither = then.as_ref().map_or("the end".to_owned(), |step| format!("`{step}`"));
             let what = format!("`then` and `else` both lead to {whither}");
-            let problem = self.reader.source().problem(
-                &self.reader.span(),
-                what,
-                "let them lead to different steps",
-            );
-            problems.push(problem.as_warning());
+            let problem =
+                self.reader.source().problem(&self.reader.span(), what, "let them lead to different steps");
+            problems.push(problem.into_warning());
         }
         (then, otherwise)
     }
@@ -366,7 +372,12 @@ impl Stand<'_, '_> {
         None
     }
 
-    fn slip<T>(&self, what: impl Into<String>, mend: impl Into<String>, problems: &mut Problems) -> Option<T> {
+    fn slip<T>(
+        &self,
+        what: impl Into<String>,
+        mend: impl Into<String>,
+        problems: &mut Problems,
+    ) -> Option<T> {
         problems.push(self.reader.source().problem(&self.reader.span(), what, mend));
         None
     }
@@ -396,7 +407,11 @@ impl About<'_> {
         let told = self.entry.iter().any(|trigger| matches!(trigger, Trigger::Told(_)));
         let asks = self.entry.contains(&Trigger::Fact(FactKind::OptInRequested));
         for (given, names, entry) in [
-            (self.topic == Some(Topic::Consultation), CONSULTATION_VARIABLES.as_slice(), "consultation_booked"),
+            (
+                self.topic == Some(Topic::Consultation),
+                CONSULTATION_VARIABLES.as_slice(),
+                "consultation_booked",
+            ),
             (self.topic == Some(Topic::Customer), PURCHASE_VARIABLES.as_slice(), "customer_paid"),
             (asks, ["confirm_url"].as_slice(), "opt_in_requested"),
         ] {
@@ -409,8 +424,13 @@ impl About<'_> {
         }
         let fact = mail.variables().into_iter().find(|name| *name == "fact" || name.starts_with("fact."));
         if fact.is_some() && !told {
-            let what = format!("mail `{}` tells values of a fact, which this sequence does not know", mail.id);
-            problems.push(source.problem(place, what, "send it from a sequence that one of the funnel's own facts sets going, or take them out"));
+            let what =
+                format!("mail `{}` tells values of a fact, which this sequence does not know", mail.id);
+            problems.push(source.problem(
+                place,
+                what,
+                "send it from a sequence that one of the funnel's own facts sets going, or take them out",
+            ));
         }
         if let Some(class) = self.class.filter(|class| *class != mail.class) {
             problems.push(source.problem(
@@ -429,37 +449,35 @@ fn class_name(class: MailClass) -> &'static str {
     }
 }
 
+/// The value as leads carry it, if it is one of the attribute's.
+fn fitting(kind: &AttributeKind, value: &Scalar) -> Option<String> {
+    match (kind, value) {
+        (AttributeKind::Number, Scalar::Number(number)) => Some(number.to_string()),
+        (AttributeKind::Text, Scalar::Text(text)) => {
+            Some(text.clone()).filter(|text| !text.trim().is_empty())
+        }
+        (AttributeKind::Choice(choices), Scalar::Text(text)) => {
+            Some(text.clone()).filter(|text| choices.contains(text))
+        }
+        (AttributeKind::Number, Scalar::Text(_))
+        | (AttributeKind::Text | AttributeKind::Choice(_), Scalar::Number(_)) => None,
+    }
+}
+
 /// Why a value is none of the attribute's.
 fn unfit(name: &str, kind: &AttributeKind, value: &Scalar) -> (String, String) {
     match (kind, value) {
         (AttributeKind::Choice(choices), Scalar::Text(text)) => {
             (format!("`{name}` is never \"{text}\""), suggest(text, choices.iter().map(String::as_str)))
         }
-        (AttributeKind::Number, _) => (format!("`{name}` is a number"), format!("write `{name} = 100`")),
-        (AttributeKind::Text | AttributeKind::Choice(_), _) => {
+        (AttributeKind::Number, Scalar::Text(_) | Scalar::Number(_)) => {
+            (format!("`{name}` is a number"), format!("write `{name} = 100`"))
+        }
+        (AttributeKind::Text, Scalar::Text(_) | Scalar::Number(_))
+        | (AttributeKind::Choice(_), Scalar::Number(_)) => {
             (format!("`{name}` is a text"), format!("write `{name} = \"…\"`"))
         }
     }
-}
-
-/// The steps to which a step may lead.
-pub(super) fn leads_to(step: &Step) -> Vec<&Id> {
-    let decided = match &step.act {
-        Act::WaitFor { then, otherwise, .. } | Act::Branch { then, otherwise, .. } => {
-            then.iter().chain(otherwise).collect()
-        }
-        Act::Split { targets } => targets.iter().map(|(step, _)| step).collect(),
-        Act::Send { .. }
-        | Act::Tag { .. }
-        | Act::Untag { .. }
-        | Act::Attribute { .. }
-        | Act::Stage { .. }
-        | Act::Task { .. }
-        | Act::Notice { .. }
-        | Act::Webhook { .. } => return step.next.iter().collect(),
-    };
-    // A decision whose time had passed when somebody came is left out.
-    if step.when.is_anchored() { step.next.iter().chain(decided).collect() } else { decided }
 }
 
 /// Every step must be one that somebody can come to.

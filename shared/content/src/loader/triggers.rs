@@ -1,6 +1,6 @@
 //! Triggers: what `entry`, `exit` and the behaviour rules of scores are about.
 
-use domain::event::Topic;
+use domain::event::{FactKind, Topic};
 use domain::lead::Stage;
 use domain::text::ShortText;
 use domain::trigger::Trigger;
@@ -31,34 +31,32 @@ pub(super) fn read(
         Item::Text(text) => fact(text, source, ground, problems),
         Item::Table(reader) => table(reader, kinds, ground, problems),
     }?;
-    if let Some(missing) = trigger.value.kind().and_then(|kind| kind.topic()).and_then(|topic| match topic {
-        Topic::Consultation => (!ground.config.has_consultation).then_some("[consultation]"),
-        Topic::Application | Topic::Customer => ground.config.plans.is_empty().then_some("[[plans]]"),
-    }) {
+    if let Some(missing) = missing(&trigger.value, ground) {
         let what = format!("this never happens: funnel.toml has no {missing}");
-        problems.push(source.problem(&trigger.span, what, "add it there, or leave this out").as_warning());
+        problems.push(source.problem(&trigger.span, what, "add it there, or leave this out").into_warning());
     }
     Some(trigger)
 }
 
-/// How it was written, for explanations.
-pub(super) fn name(trigger: &Trigger) -> String {
-    match trigger {
-        Trigger::Fact(kind) => kind.as_str().to_owned(),
-        Trigger::Told(fact) => format!("fact {fact}"),
-        Trigger::Download(magnet) => format!("download {magnet}"),
-        Trigger::Page { page, .. } => format!("page {page}"),
-        Trigger::Tag(tag) => format!("tag {tag}"),
-        Trigger::Stage(stage) => format!("stage {}", stage.as_str()),
-        Trigger::ScoreRisesTo(points) => format!("score_rises_to {points}"),
-        Trigger::ScoreFallsTo(points) => format!("score_falls_to {points}"),
-        Trigger::Inactive { days } => format!("inactive_days {days}"),
-        Trigger::Enters(sequence) => format!("enters {sequence}"),
+/// What the funnel would need for the trigger ever to happen.
+fn missing(trigger: &Trigger, ground: Ground<'_>) -> Option<&'static str> {
+    let config = ground.config;
+    if *trigger == Trigger::Fact(FactKind::OptInRequested) {
+        return (!config.double_opt_in).then_some("`double = true`");
+    }
+    match trigger.kind()?.topic()? {
+        Topic::Consultation => (!config.has_consultation).then_some("[consultation]"),
+        Topic::Application | Topic::Customer => config.plans.is_empty().then_some("[[plans]]"),
     }
 }
 
 /// A fact of Michi's own, by its name alone.
-fn fact(text: At<String>, source: &Source, ground: Ground<'_>, problems: &mut Problems) -> Option<At<Trigger>> {
+fn fact(
+    text: At<String>,
+    source: &Source,
+    ground: Ground<'_>,
+    problems: &mut Problems,
+) -> Option<At<Trigger>> {
     if let Some(kind) = named_fact(&text.value) {
         return Some(At { value: Trigger::Fact(kind), span: text.span });
     }
@@ -111,7 +109,9 @@ fn trigger(
     let names = ground.names;
     match key {
         "fact" => known_id(reader, key, "fact", &names.facts, problems).map(Trigger::Told),
-        "download" => known_id(reader, key, "lead magnet", &names.lead_magnets, problems).map(Trigger::Download),
+        "download" => {
+            known_id(reader, key, "lead magnet", &names.lead_magnets, problems).map(Trigger::Download)
+        }
         "page" => {
             let page = known_id(reader, key, "page", &names.pages, problems);
             let times = reader.optional_number("times", 1..=1000, problems);
@@ -121,13 +121,17 @@ fn trigger(
         "tag" => {
             let tag = tag(key, reader, problems)?;
             if let Some((what, mend)) = names.untold_tag(&tag.value) {
-                problems.push(reader.source().problem(&tag.span, what, mend).as_warning());
+                problems.push(reader.source().problem(&tag.span, what, mend).into_warning());
             }
             Some(Trigger::Tag(tag.value))
         }
         "stage" => stage(reader, problems).map(Trigger::Stage),
-        "score_rises_to" => reader.number(key, 1..=100_000, problems).map(|at| Trigger::ScoreRisesTo(at.value)),
-        "score_falls_to" => reader.number(key, 0..=100_000, problems).map(|at| Trigger::ScoreFallsTo(at.value)),
+        "score_rises_to" => {
+            reader.number(key, 1..=100_000, problems).map(|at| Trigger::ScoreRisesTo(at.value))
+        }
+        "score_falls_to" => {
+            reader.number(key, 0..=100_000, problems).map(|at| Trigger::ScoreFallsTo(at.value))
+        }
         "inactive_days" => {
             reader.number(key, 1..=3650, problems).map(|at| Trigger::Inactive { days: at.value })
         }
