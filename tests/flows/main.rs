@@ -3,13 +3,22 @@
 
 mod bad_input;
 mod booking;
+mod broadcast;
 mod consent;
 mod console;
 mod costs;
+mod draft;
+mod edits;
+mod facts;
 mod mails;
 mod payment;
+mod preferences;
 mod privacy;
+mod scores;
+mod sending;
 mod simulation;
+mod steps;
+mod triggers;
 mod twice;
 mod whole_way;
 mod world;

@@ -16,6 +16,8 @@ use michi::{
 use serde_json::{Value, json};
 use web::link::{Links, Purpose};
 
+use crate::draft::Draft;
+
 pub const PUBLIC_URL: &str = "https://michi.example.com";
 pub const HUMAN: Reader<'static> =
     Reader { user_agent: "Mozilla/5.0 (iPhone)", ip: "198.51.100.7", bot: Some(false) };
@@ -52,9 +54,17 @@ impl World {
     }
 
     pub async fn at(now: &str) -> Self {
+        let coaching = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../funnels/coaching"));
+        Self::of(load_funnel(coaching).unwrap(), now).await
+    }
+
+    /// With a funnel of the test's own, from Monday, 1 March 2027, 10:00 in Tokyo.
+    pub async fn with(draft: &Draft) -> Self {
+        Self::of(draft.load(), "2027-03-01T01:00:00Z").await
+    }
+
+    async fn of(funnel: Arc<Funnel>, now: &str) -> Self {
         crate::privacy::keep_log();
-        let funnel =
-            load_funnel(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../funnels/coaching"))).unwrap();
         let secrets = Secrets::fixed();
         let cloud = launch(
             Arc::clone(&funnel),
@@ -73,6 +83,11 @@ impl World {
             funnel,
             expected_dead_letters: 0,
         }
+    }
+
+    /// Deploys another version of the funnel: the functions start anew, the tables stay.
+    pub async fn deploy(&self, draft: &Draft) {
+        michi::functions::start(&self.cloud, &draft.load()).await.unwrap();
     }
 
     pub fn now(&self) -> DateTime<Utc> {
@@ -124,6 +139,84 @@ impl World {
         let answer = self.post("/opt-in", &json!({"email": email, "name": "花子", "consent": true, "source": "instagram", "lead_magnet_type": "checklist"})).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         Id::parse(answer.json()["lead_id"].as_str().unwrap()).unwrap()
+    }
+
+    /// Opts in with more fields of the form.
+    pub async fn opt_in_with(&self, email: &str, more: Value) -> Id {
+        let mut form = json!({"email": email, "name": "花子", "consent": true, "visitor_id": "v-1"});
+        form.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = self.post("/opt-in", &form).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Id::parse(answer.json()["lead_id"].as_str().unwrap()).unwrap()
+    }
+
+    /// Another system tells one of the funnel's facts.
+    pub async fn tell(&self, fact: &str, email: &str, key: &str, values: Value) -> Answer {
+        let token = self.token(Purpose::Api, &Id::parse("shop").unwrap());
+        let body = json!({"fact": fact, "email": email, "key": key, "values": values}).to_string();
+        let authorization = format!("Bearer {token}");
+        let headers = [("content-type", "application/json"), ("authorization", authorization.as_str())];
+        self.send("POST", "/facts", &headers, body).await
+    }
+
+    /// The person with the visitor id `v-1` sees a page.
+    pub async fn see(&self, page: &str) {
+        let answer = self.post("/visits", &json!({"visitor_id": "v-1", "page": page})).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+
+    /// A person opens the mail of that step.
+    pub async fn open(&self, email: &str, step: &str) {
+        let mail = self.mail_of(email, step);
+        self.cloud.open(&mail, HUMAN);
+        self.cloud.settle().await;
+    }
+
+    /// A person follows the first tracked link of the mail of that step.
+    pub async fn click(&self, email: &str, step: &str) {
+        let mail = self.mail_of(email, step);
+        let link = mail.links.iter().find(|link| link.tracked).unwrap().href.clone();
+        assert!(self.cloud.click(&mail, &link, HUMAN));
+        self.cloud.settle().await;
+    }
+
+    fn mail_of(&self, email: &str, step: &str) -> Arc<Mail> {
+        let mails = self.mails_to(email);
+        let way = || mails.iter().map(|mail| &mail.tags["step"]).collect::<Vec<_>>();
+        let mail = mails.iter().rev().find(|mail| mail.tags["step"] == step);
+        mail.unwrap_or_else(|| panic!("no mail of step {step}: {:?}", way())).clone()
+    }
+
+    /// The person as her row says.
+    pub async fn lead(&self, lead_id: &Id) -> domain::lead::Lead {
+        self.tables().lead(lead_id).await.unwrap().unwrap()
+    }
+
+    /// Why each mail of hers was not sent.
+    pub async fn not_sent(&self, lead_id: &Id) -> Vec<String> {
+        let rows = self.tables().engagements(lead_id).await.unwrap();
+        let told = rows.into_iter().filter_map(|row| {
+            let reason = row.reason.filter(|_| row.sent_date.is_none())?;
+            Some(format!("{}: {reason}", row.email_campaign_id))
+        });
+        told.collect()
+    }
+
+    /// Where she stands in a sequence, in words.
+    pub async fn stands(&self, lead_id: &Id, sequence: &str) -> String {
+        match self.tables().enrolment(lead_id, sequence).await.unwrap() {
+            None => "not in it".to_owned(),
+            Some(enrolment) => {
+                let step = enrolment.step.map_or("–".to_owned(), |step| step.to_string());
+                format!("{:?} at {step}: {}", enrolment.state, enrolment.why)
+            }
+        }
+    }
+
+    /// What was decided on her way through a sequence.
+    pub async fn decisions(&self, lead_id: &Id, sequence: &str) -> Vec<String> {
+        let enrolment = self.tables().enrolment(lead_id, sequence).await.unwrap().unwrap();
+        enrolment.decisions.iter().map(|decision| format!("{}: {}", decision.step, decision.why)).collect()
     }
 
     pub fn token(&self, purpose: Purpose, subject: &Id) -> String {

@@ -1,20 +1,27 @@
-//! The console: the operators' web page. Figures beside their goals, one person's whole story, and
-//! what came of a consultation.
+//! The console: the operators' web page. Figures beside their goals, one person's whole story, what
+//! came of a consultation, what the team has to do, and broadcasts.
 //!
 //! GET shows and changes nothing; POST acts. Everything needs a signed link from `michi console`.
 
+mod broadcasts;
 mod figures;
+mod names;
+mod reasons;
 mod story;
+mod tasks;
 mod view;
 mod words;
 
 use std::sync::Arc;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use cloud::{
     Cloud, StartError,
     keys::Keys,
+    person::Person,
+    queues::Queues,
     tables::{Table, Tables},
     transaction::{Commit, Condition},
 };
@@ -50,6 +57,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 pub struct Console {
     cloud: Cloud,
     tables: Tables,
+    queues: Queues,
     keys: Keys,
     links: Links,
     funnel: Arc<Funnel>,
@@ -68,6 +76,7 @@ impl Console {
         let base = base(&cloud.public_url()?);
         Ok(Self {
             tables: Tables::new(&cloud),
+            queues: Queues::new(&cloud)?,
             keys,
             links,
             view: View::new(&funnel, &base),
@@ -96,6 +105,10 @@ impl Console {
             "GET /console/leads/{lead_id}" => self.lead(&request).await,
             "POST /console/find" => self.find(&request).await,
             "POST /console/consultations/{consultation_id}/outcome" => self.conclude(&request).await,
+            "GET /console/tasks" => self.tasks(&request).await,
+            "POST /console/tasks/{task_id}/done" => self.finish(&request).await,
+            "GET /console/broadcasts" => self.broadcasts().await,
+            "POST /console/broadcasts/{broadcast_id}" => self.command(&request).await,
             _ => Err(Problem::new(Status::NotFound, "there is nothing here").into()),
         };
         let answer =
@@ -118,7 +131,7 @@ impl Console {
 
     async fn day(&self, request: &Request) -> Result<Answer, Failure> {
         let today = time::day(self.cloud.now(), self.funnel.time_zone);
-        let date = read_day(request.path("date"), today)?;
+        let date = read_day("date", request.path("date"), today)?;
         let row = self.tables.kpi_daily(date).await?;
         // Until the night after it has passed, a day has no figures and nothing is wrong.
         if row.is_none() && date < time::plus_days(today, -1) {
@@ -130,16 +143,21 @@ impl Console {
 
     async fn lead(&self, request: &Request) -> Result<Answer, Failure> {
         let lead_id = Id::parse(request.path("lead_id")).map_err(|_| no_lead())?;
+        let (now, zone) = (self.cloud.now(), self.funnel.time_zone);
+        let score_on = request.query("score_on").map(|day| read_day("score_on", day, time::day(now, zone)));
+        let score_on = score_on.transpose()?;
         let lead = self.tables.lead(&lead_id).await?.ok_or_else(no_lead)?;
-        let (events, mails, enrolments, consultations, purchases) = tokio::try_join!(
+        let (timeline, ledger, enrolments, consultations, purchases) = tokio::try_join!(
             self.tables.timeline(&lead_id),
             self.tables.engagements(&lead_id),
             self.tables.enrolments(&lead_id),
             self.tables.consultations(&lead_id),
             self.tables.customers(&lead_id),
         )?;
-        let story = Story { lead, events, mails, enrolments, consultations, purchases };
-        self.shown(&Sight::Lead { story: &story, now: self.cloud.now() })
+        let person = Person { lead, ledger, timeline, enrolments };
+        let story = Story { person, consultations, purchases };
+        let score = story.score(&self.funnel.scoring, score_on.map_or(now, |day| end_of(day, zone)));
+        self.shown(&Sight::Lead { story: &story, score: score.as_ref(), score_on, now })
     }
 
     /// Finds a person by address or id. By POST, since addresses in URLs end in logs.
@@ -304,10 +322,15 @@ fn no_consultation() -> Problem {
 }
 
 /// A day that has begun, in the one form that the table knows.
-fn read_day(text: &str, today: NaiveDate) -> Result<NaiveDate, Problem> {
+fn read_day(field: &str, text: &str, today: NaiveDate) -> Result<NaiveDate, Problem> {
     let date = text.parse::<NaiveDate>().ok().filter(|date| date.to_string() == text);
-    let date = date.ok_or_else(|| Problem::field("date", "must be a day such as 2026-11-25"))?;
-    (date <= today).then_some(date).ok_or_else(|| Problem::field("date", "must not be in the future"))
+    let date = date.ok_or_else(|| Problem::field(field, "must be a day such as 2026-11-25"))?;
+    (date <= today).then_some(date).ok_or_else(|| Problem::field(field, "must not be in the future"))
+}
+
+/// The day's last moment.
+fn end_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
+    time::instant(time::plus_days(day, 1), NaiveTime::MIN, zone) - TimeDelta::milliseconds(1)
 }
 
 fn page(status: i64, html: String) -> Answer {
@@ -375,7 +398,7 @@ mod tests {
             ("today", Err("date: must be a day such as 2026-11-25")),
             ("", Err("date: must be a day such as 2026-11-25")),
         ] {
-            let read = read_day(text, today);
+            let read = read_day("date", text, today);
             assert_eq!(read.as_ref().map(drop).map_err(Problem::detail), expected, "{text}");
         }
     }

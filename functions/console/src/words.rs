@@ -28,12 +28,15 @@ mod tests {
     use super::*;
     use crate::{figures::COLUMNS, view::TEMPLATES};
 
+    /// The places to be filled, in the order of their names.
+    fn places(text: &str) -> Vec<String> {
+        let names = text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0.to_owned()));
+        names.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     #[test]
     fn every_language_has_the_same_words_and_fills_in_the_same_values() {
         let shape = |locale: Locale| -> Vec<(String, String, Vec<String>)> {
-            let places = |text: &str| {
-                text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0.to_owned())).collect()
-            };
             words(locale)
                 .into_iter()
                 .flat_map(|(section, words)| {
@@ -42,6 +45,16 @@ mod tests {
                 .collect()
         };
         assert_eq!(shape(Locale::Ja), shape(Locale::En));
+    }
+
+    #[test]
+    fn what_a_stored_reason_says_is_said_in_every_language() {
+        for locale in Locale::ALL {
+            let words = words(locale);
+            for (form, text) in words["reasons"].iter().chain(&words["points"]) {
+                assert_eq!(places(form), places(text), "{form}");
+            }
+        }
     }
 
     #[test]

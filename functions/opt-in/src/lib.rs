@@ -340,8 +340,10 @@ impl OptIn {
         .into())
     }
 
+    /// Whom a link leads out; that to the preferences, where the way out is shown too, does.
     fn lead_of(&self, token: &str) -> Result<Id, Problem> {
-        self.lead_for(Purpose::Unsubscribe, token)
+        let preferences = self.links.verify(Purpose::Preferences, token, self.cloud.now());
+        preferences.or_else(|_| self.lead_for(Purpose::Unsubscribe, token))
     }
 
     /// Whom a personal link is for.

@@ -35,9 +35,12 @@ impl OptIn {
         let (now, zone) = (self.cloud.now(), self.funnel.time_zone);
         let known = self.tables.lead(&lead_id).await?;
         let known = known.ok_or_else(|| Problem::new(Status::NotFound, "this person is not known any more"))?;
-        let wanted = self.read_preferences(form.clone(), &known)?;
         // Coming back is a consent like the first one, so its words are kept again.
         let back = form.checked("subscribe").then(|| self.consent("POST /preferences", request));
+        let wanted = match back {
+            Some(_) => Preferences { paused_until: None, ..known.preferences.clone() },
+            None => self.read_preferences(form, &known)?,
+        };
         self.change(&lead_id, |lead| {
             let preferences = wanted.clone();
             let came_back = back.clone().filter(|_| lead.mailing == Mailing::Unsubscribed);
@@ -95,7 +98,6 @@ impl OptIn {
         let paused = preferences.paused_until.filter(|until| *until > self.cloud.now());
         let form = PreferencesForm {
             token: token.to_owned(),
-            unsubscribe_token: self.links.sign(Purpose::Unsubscribe, &lead.lead_id, None, self.cloud.now()),
             topics: topics.collect(),
             weekly: preferences.per_week.is_some(),
             paused_until: paused.map(|until| format::full_date(until, zone, self.funnel.locale)),

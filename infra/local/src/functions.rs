@@ -100,7 +100,11 @@ async fn put_secret(local: &LocalCloud, name: &str, secret: &impl Serialize) -> 
     put.send().await.map(|_| ()).map_err(|error| unwritten(error.to_string()))
 }
 
-async fn start(local: &LocalCloud, funnel: &Arc<Funnel>) -> Result<(), StartError> {
+/// Starts all functions with this funnel, in place of those that ran before: what a deployment does.
+///
+/// # Errors
+/// [`StartError`] if a function refuses its environment.
+pub async fn start(local: &LocalCloud, funnel: &Arc<Funnel>) -> Result<(), StartError> {
     macro_rules! register {
         ($name:literal, $function:ty) => {{
             let function = Arc::new(<$function>::start(cloud_of(local, $name), Arc::clone(funnel)).await?);
@@ -122,6 +126,15 @@ async fn start(local: &LocalCloud, funnel: &Arc<Funnel>) -> Result<(), StartErro
     register!("nightly-aggregation", nightly_aggregation::NightlyAggregation);
     register!("console", console::Console);
     Ok(())
+}
+
+/// What the template tells a function of a stack in its environment.
+///
+/// # Errors
+/// [`TemplateError`] if the template can't be read.
+pub fn stack_environment(stack: &str, function: &str) -> Result<BTreeMap<String, String>, TemplateError> {
+    let stack = Stack::parse(TEMPLATE, stack, &BTreeMap::new())?;
+    Ok(stack.functions.get(function).map(|function| function.environment.clone()).unwrap_or_default())
 }
 
 /// The cloud as the function of that name sees it.

@@ -7,6 +7,8 @@ pub mod dev;
 pub mod engine;
 pub mod functions;
 pub mod gateway;
+pub mod preview;
+pub mod remote;
 pub mod server;
 pub mod shelf;
 pub mod simulate;

@@ -1,15 +1,14 @@
 //! `michi`: everything on one machine.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, NaiveTime};
 use clap::{Args, Parser, Subcommand};
-use michi::{dev, simulate};
+use content::problem::Severity;
+use domain::{email_address::EmailAddress, id::Id};
+use michi::{dev, functions::load_funnel, remote, simulate};
 use tracing_subscriber::EnvFilter;
+use web::link::{Links, Purpose};
 
 /// The sample funnel, as seen from the root of the repository.
 const SAMPLE_FUNNEL: &str = "funnels/coaching";
@@ -28,8 +27,25 @@ struct Michi {
 enum Command {
     /// Start everything on this machine (what `michi` does without a command)
     Dev(Dev),
+    /// Say what is wrong with a funnel, where, and how to mend it
+    Check(Check),
+    /// Show every mail of a funnel in the browser, live while its files are edited
+    Preview(Preview),
     /// Play a funnel with synthetic people in virtual time
     Simulate(Simulate),
+    /// Send a mail, made for a sample person, to an address of yours
+    SendTest(SendTest),
+    /// Say what a lead's score is made of
+    Score(Score),
+    /// Print a token with which another system may tell facts; reads the SSM parameter's JSON
+    Token {
+        /// The other system's name: a-z, 0-9 and -
+        #[arg(value_parser = name)]
+        name: Id,
+        /// Print the secret that webhooks are signed with instead
+        #[arg(long)]
+        webhook_secret: bool,
+    },
     /// Print fresh keys for a deployment, as JSON for the SSM parameter
     Keygen,
     /// Print a link to a deployment's console; reads the SSM parameter's JSON from standard input
@@ -54,6 +70,65 @@ struct Dev {
 }
 
 #[derive(Args)]
+struct Check {
+    /// Directory of the funnel
+    #[arg(default_value = SAMPLE_FUNNEL)]
+    funnel: PathBuf,
+    /// An earlier version of it: say who would be touched by the change, and how
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// One JSON object, for editors
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Preview {
+    /// Directory of the funnel
+    #[arg(default_value = SAMPLE_FUNNEL)]
+    funnel: PathBuf,
+    /// Port on loopback
+    #[arg(long, default_value_t = 4100)]
+    port: u16,
+}
+
+/// Where the product runs.
+#[derive(Args)]
+struct Where {
+    /// A deployed stack, reached as AWS's environment variables say; else `michi dev` on this machine
+    #[arg(long)]
+    stack: Option<String>,
+    /// Port of `michi dev`
+    #[arg(long, default_value_t = 4000)]
+    port: u16,
+    /// Directory of the funnel
+    #[arg(long, default_value = SAMPLE_FUNNEL)]
+    funnel: PathBuf,
+}
+
+#[derive(Args)]
+struct SendTest {
+    /// The mail: a file name in `mails`, without `.md`
+    mail: String,
+    /// Whom to send it to
+    #[arg(long)]
+    to: String,
+    #[command(flatten)]
+    product: Where,
+}
+
+#[derive(Args)]
+struct Score {
+    /// A lead id, or a mail address
+    lead: String,
+    /// The end of this day; now if missing
+    #[arg(long)]
+    on: Option<NaiveDate>,
+    #[command(flatten)]
+    product: Where,
+}
+
+#[derive(Args)]
 struct Simulate {
     /// People who opt in
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -73,6 +148,20 @@ struct Simulate {
     /// One JSON object instead of a table
     #[arg(long)]
     json: bool,
+    /// One person instead of a crowd, by what she does: "opens step 2, clicks booking_url, silent
+    /// 10 days"
+    #[arg(long, value_name = "SCRIPT", conflicts_with_all = ["json", "compare", "expect"])]
+    person: Option<String>,
+    /// Another funnel, for the same people with the same luck, side by side
+    #[arg(long, value_name = "DIR", conflicts_with = "expect")]
+    compare: Option<PathBuf>,
+    /// Play what the funnel's `[expect]` says, and fail if the figures are not as expected
+    #[arg(long)]
+    expect: bool,
+}
+
+fn name(text: &str) -> Result<Id, String> {
+    Id::parse(text).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
@@ -97,25 +186,119 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
             log("info");
             Ok(dev::serve(dev::Options { port, data, funnel }).await?)
         }
+        Command::Check(options) => check(&options),
+        Command::Preview(Preview { funnel, port }) => {
+            log("info");
+            Ok(michi::preview::serve(funnel, port).await?)
+        }
         Command::Simulate(options) => play(&options).await,
+        Command::SendTest(SendTest { mail, to, product }) => {
+            log("warn");
+            let to = EmailAddress::parse(&to).map_err(|error| format!("--to: {error}"))?;
+            let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+            let sent = remote::send_test(&cloud, &*load_funnel(&product.funnel)?, &mail, &to).await?;
+            Ok(writeln!(std::io::stdout(), "{sent}")?)
+        }
+        Command::Score(options) => score(&options).await,
+        Command::Token { name, webhook_secret } => token(&name, webhook_secret),
         Command::Keygen => keygen(),
         Command::Console { url } => console(&url),
     }
 }
 
+/// What is wrong, or what a change touches. Fails if the funnel has errors.
+fn check(options: &Check) -> Result<(), Box<dyn std::error::Error>> {
+    let checked = content::check(&options.funnel);
+    let errors = checked.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let touched = match (&options.against, &checked.funnel) {
+        (Some(against), Some(funnel)) => content::touched(&*load_funnel(against)?, funnel),
+        _ => vec![],
+    };
+    let mut out = std::io::stdout();
+    if options.json {
+        let told = serde_json::json!({"problems": checked.problems, "touched": touched});
+        writeln!(out, "{told}")?;
+    } else {
+        for problem in &checked.problems {
+            writeln!(out, "{problem}")?;
+        }
+        for touched in &touched {
+            writeln!(out, "{touched}")?;
+        }
+        if let Some(funnel) = &checked.funnel {
+            let warnings = checked.problems.len() - errors;
+            let (sequences, mails) = (funnel.sequences.len(), funnel.mails().count());
+            writeln!(out, "{}: {sequences} sequences, {mails} mails, {warnings} warnings", funnel.name)?;
+        }
+    }
+    match errors {
+        0 => Ok(()),
+        1 => Err("1 error".into()),
+        many => Err(format!("{many} errors").into()),
+    }
+}
+
+async fn score(options: &Score) -> Result<(), Box<dyn std::error::Error>> {
+    log("warn");
+    let product = &options.product;
+    let funnel = load_funnel(&product.funnel)?;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let at = match options.on {
+        Some(day) => domain::time::instant(domain::time::plus_days(day, 1), NaiveTime::MIN, funnel.time_zone),
+        None => cloud.now(),
+    };
+    let told = remote::score(&cloud, &funnel, &options.lead, at).await?;
+    Ok(writeln!(std::io::stdout(), "{told}")?)
+}
+
+fn token(name: &Id, webhook_secret: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let keys = cloud::keys::Keys::parse(&std::io::read_to_string(std::io::stdin())?)?;
+    let links = Links::new(keys.link_keys());
+    let shown = match webhook_secret {
+        true => integrations::webhook::shown_secret(&links.webhook_secret()),
+        false => links.sign(Purpose::Api, name, None, chrono::Utc::now()),
+    };
+    Ok(writeln!(std::io::stdout(), "{shown}")?)
+}
+
 async fn play(options: &Simulate) -> Result<(), Box<dyn std::error::Error>> {
     log("error");
-    let crowd = simulate::Options {
+    let mut out = std::io::stdout();
+    if let Some(script) = &options.person {
+        let story = simulate::simulate_one(&options.funnel, script, options.start, options.days).await?;
+        return Ok(write!(out, "{story}")?);
+    }
+    let mut crowd = simulate::Options {
         leads: usize::try_from(options.leads)?,
         days: options.days,
         seed: options.seed,
         start: options.start,
     };
-    let report = simulate::simulate(Path::new(&options.funnel), &crowd).await?;
-    let mut out = std::io::stdout();
-    match options.json {
-        true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
-        false => write!(out, "{}", report.table())?,
+    let expect = match options.expect {
+        true => load_funnel(&options.funnel)?.simulation.expect.clone(),
+        false => None,
+    };
+    if let Some(expect) = &expect {
+        crowd.leads = usize::try_from(expect.leads)?;
+        (crowd.days, crowd.seed) = (expect.days, expect.seed);
+    }
+    let report = simulate::simulate(&options.funnel, &crowd).await?;
+    let other = match &options.compare {
+        Some(other) => Some(simulate::simulate(other, &crowd).await?),
+        None => None,
+    };
+    match (options.json, &other) {
+        (true, None) => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+        (true, Some(other)) => writeln!(out, "{}", serde_json::json!({"a": report, "b": other}))?,
+        (false, None) => write!(out, "{}", report.table())?,
+        (false, Some(other)) => write!(out, "{}", report.beside(other))?,
+    }
+    if options.expect {
+        let expect = expect.ok_or("simulation.toml has no [expect]")?;
+        let surprises = report.surprises(&expect);
+        if !surprises.is_empty() {
+            return Err(surprises.join("; ").into());
+        }
     }
     Ok(())
 }
@@ -130,7 +313,7 @@ fn keygen() -> Result<(), Box<dyn std::error::Error>> {
 
 fn console(url: &str) -> Result<(), Box<dyn std::error::Error>> {
     let keys = cloud::keys::Keys::parse(&std::io::read_to_string(std::io::stdin())?)?;
-    let token = web::link::Links::new(keys.link_keys()).sign_console(chrono::Utc::now());
+    let token = Links::new(keys.link_keys()).sign_console(chrono::Utc::now());
     Ok(writeln!(std::io::stdout(), "{}/console?t={token}", url.trim_end_matches('/'))?)
 }
 

@@ -14,7 +14,7 @@ pub mod transaction;
 use std::{collections::BTreeMap, error::Error, path::PathBuf};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
 use aws_smithy_http_client::{
     Connector,
@@ -43,24 +43,37 @@ impl Cloud {
     /// [`StartError`] if `AWS_REGION` is missing.
     pub fn from_lambda() -> Result<Self, StartError> {
         let env = Env::from_process();
+        let credentials = SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
+        let (region, endpoint) = (env.get("AWS_REGION")?, env.get("AWS_ENDPOINT_URL").ok());
+        Ok(Self::over_the_network(env, region, endpoint, credentials))
+    }
+
+    /// The cloud that `michi dev` serves at a URL on this machine, which knows no secrets.
+    pub fn on_this_machine(url: &str, env: Env) -> Self {
+        let credentials = Credentials::new("local", "local", None, None, "michi");
+        let credentials = SharedCredentialsProvider::new(credentials);
+        Self::over_the_network(env, "ap-northeast-1".to_owned(), Some(url.to_owned()), credentials)
+    }
+
+    fn over_the_network(
+        env: Env,
+        region: String,
+        endpoint: Option<String>,
+        credentials: SharedCredentialsProvider,
+    ) -> Self {
         let connector = SharedHttpConnector::new(
             Connector::builder().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build(),
         );
         let shared = connector.clone();
-        let sdk = SdkConfig::builder()
+        let mut sdk = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(env.get("AWS_REGION")?))
-            .credentials_provider(SharedCredentialsProvider::new(
-                EnvironmentVariableCredentialsProvider::new(),
-            ))
+            .region(Region::new(region))
+            .credentials_provider(credentials)
             .http_client(http_client_fn(move |_, _| shared.clone()))
             .sleep_impl(TokioSleep::new())
             .time_source(SystemTimeSource::new());
-        let sdk = match env.get("AWS_ENDPOINT_URL") {
-            Ok(url) => sdk.endpoint_url(url),
-            Err(_) => sdk,
-        };
-        Ok(Self { sdk: sdk.build(), env, http: connector })
+        sdk.set_endpoint_url(endpoint);
+        Self { sdk: sdk.build(), env, http: connector }
     }
 
     /// Where the funnel's files are: `FUNNEL` (default `funnel`) in the function's zip.

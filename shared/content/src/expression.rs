@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use minijinja::value::Value;
 use minijinja::{Environment, UndefinedBehavior};
 
-use crate::problem::{Severity, Problem};
+use crate::problem::{Problem, Severity};
 
 /// Letters of Linear A: Markdown treats letters as nothing special, and mrml writes attributes in
 /// Rust's `Debug` form, which would replace private-use and invisible characters.

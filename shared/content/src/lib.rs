@@ -24,9 +24,7 @@ mod written;
 
 pub use funnel::Funnel;
 pub use loader::{Checked, check};
-pub use mail::{
-    Mail, MailConsultation, MailContext, MailPurchase, MailSender, RenderProblem, RenderedMail,
-};
+pub use mail::{Mail, MailConsultation, MailContext, MailPurchase, MailSender, RenderProblem, RenderedMail};
 pub use page::{
     ApplyForm, BookedForm, BookingForm, CONTENT_SECURITY_POLICY, Form, FormError, FormKind, Message, Moving,
     OptInForm, Page, PageContext, PreferencesForm, SlotChoice,

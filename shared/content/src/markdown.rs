@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use crate::expression::{Expression, JOINER, is_web_url, leading_mark, sole_mark};
-use crate::problem::{Severity, Problem};
+use crate::problem::{Problem, Severity};
 
 /// A part of the text that stands by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

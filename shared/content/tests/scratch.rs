@@ -1,11 +1,15 @@
-use std::path::Path;
 use std::fs;
+use std::path::Path;
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &target); } else { fs::copy(entry.path(), target).unwrap(); }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 #[test]
@@ -14,8 +18,10 @@ fn scratch() {
         let start = std::time::Instant::now();
         let checked = content::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../funnels").join(name));
         println!("===== {name} {:?} {:?}", checked.funnel.is_some(), start.elapsed());
-        for p in checked.problems.iter().filter(|p| !p.what.contains("page is missing") ) {
-            if p.file.starts_with("mails/") && p.is_error() && !std::env::var("ALL").is_ok() { continue }
+        for p in checked.problems.iter().filter(|p| !p.what.contains("page is missing")) {
+            if p.file.starts_with("mails/") && p.is_error() && !std::env::var("ALL").is_ok() {
+                continue;
+            }
             println!("{p}");
         }
     }
@@ -30,7 +36,9 @@ fn cases() {
         let _ = fs::remove_dir_all(&dir);
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../funnels/coaching"), &dir);
         let mut edits: Vec<serde_json::Value> = vec![];
-        if case["rich"] == true { edits.extend(data["rich"].as_array().unwrap().iter().cloned()); }
+        if case["rich"] == true {
+            edits.extend(data["rich"].as_array().unwrap().iter().cloned());
+        }
         edits.extend(case["edits"].as_array().unwrap().iter().cloned());
         let mut problems = vec![];
         for e in edits {
@@ -42,7 +50,9 @@ fn cases() {
                 fs::write(path, old + to).unwrap();
             } else {
                 let t = fs::read_to_string(&path).unwrap();
-                if !t.contains(from) { problems.push(format!("!!!! {f} has no {from:?}")); }
+                if !t.contains(from) {
+                    problems.push(format!("!!!! {f} has no {from:?}"));
+                }
                 fs::write(path, t.replacen(from, to, 1)).unwrap();
             }
         }

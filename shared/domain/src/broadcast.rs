@@ -164,3 +164,6 @@ pub fn excluded(lead: &Lead, class: MailClass, topics: &[Id], in_segment: bool) 
     }
     refusal(lead, class, topics)
 }
+
+#[cfg(test)]
+mod tests;

@@ -279,3 +279,6 @@ impl Condition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     engagement::MailClass,
-    event::{Event, Fact, FactKind},
+    event::{Event, Fact, FactKind, Topic},
     id::Id,
     sequence::{Act, Anchor, Enrolment, EnrolmentState, Entry, Sequence},
     trigger::Trigger,
@@ -28,7 +28,7 @@ pub fn starts<'a>(event: &Event, sequences: &'a [Sequence]) -> Vec<Effect<'a>> {
     let entry = |sequence: &Sequence| Entry {
         lead_id: lead_id.clone(),
         subject: subject(&event.fact).filter(|_| sequence.topic().is_some()),
-        generation: generation(event),
+        generation: generation(sequence, event),
         at: event.occurred_at,
         anchor: anchor(sequence, event),
         values: match &event.fact {
@@ -134,13 +134,17 @@ fn subject(fact: &Fact) -> Option<Id> {
     }
 }
 
-/// A consultation's version where there is one, else the minute of the fact: both grow, and both
-/// are the same when the fact is delivered again.
-fn generation(event: &Event) -> u32 {
+/// A consultation's version where the sequence is about one, else the minute of the fact: both
+/// grow, and both are the same when the fact is delivered again.
+fn generation(sequence: &Sequence, event: &Event) -> u32 {
     match &event.fact {
         Fact::ConsultationBooked { version, .. }
         | Fact::ConsultationRescheduled { version, .. }
-        | Fact::ConsultationCancelled { version, .. } => *version,
+        | Fact::ConsultationCancelled { version, .. }
+            if sequence.topic() == Some(Topic::Consultation) =>
+        {
+            *version
+        }
         _ => u32::try_from(event.occurred_at.timestamp() / 60).unwrap_or(0),
     }
 }
@@ -252,26 +256,32 @@ mod tests {
         let crossed = |threshold, rising| Fact::ScoreCrossed { threshold, rising, score: threshold };
         let start = "2026-11-25T01:00:00Z".parse().unwrap();
         for (fact, expected) in [
-            (opted_in("guide"), vec!["+nurture 29655900", "+thanks 29655900", "?asleep 29655900"]),
-            (opted_in("other"), vec!["+nurture 29655900", "?asleep 29655900"]),
-            (booked(), vec!["+consultation/c-1 1", "?asleep 1"]),
+            (opted_in("guide"), vec!["+nurture 29921820", "+thanks 29921820", "?asleep 29921820"]),
+            (opted_in("other"), vec!["+nurture 29921820", "?asleep 29921820"]),
+            (booked(), vec!["+consultation/c-1 1", "?asleep 29921820"]),
             (
                 Fact::ConsultationRescheduled { consultation_id: id("c-1"), version: 2, scheduled_date: start },
-                vec!["+consultation/c-1 2", "?asleep 2"],
+                vec!["+consultation/c-1 2", "?asleep 29921820"],
             ),
-            (paid(), vec!["+onboarding/u-1 29655900", "?asleep 29655900"]),
-            (told("cart-updated"), vec!["+cart 29655900", "?asleep 29655900"]),
-            (told("ordered"), vec!["?asleep 29655900"]),
-            (Fact::PageSeen { page: "pricing".into() }, vec!["+pricing 29655900", "?asleep 29655900"]),
-            (Fact::PageSeen { page: "cases".into() }, vec!["?asleep 29655900"]),
-            (Fact::Tagged { tag: "vip".into() }, vec!["+vip 29655900"]),
+            (paid(), vec!["+onboarding/u-1 29921820", "?asleep 29921820"]),
+            (told("cart-updated"), vec!["+cart 29921820", "?asleep 29921820"]),
+            (told("ordered"), vec!["?asleep 29921820"]),
+            (Fact::PageSeen { page: "pricing".into() }, vec!["+pricing 29921820", "?asleep 29921820"]),
+            (Fact::PageSeen { page: "cases".into() }, vec!["?asleep 29921820"]),
+            (Fact::Tagged { tag: "vip".into() }, vec!["+vip 29921820"]),
             (Fact::Tagged { tag: "staff".into() }, vec![]),
-            (Fact::StageChanged { stage: crate::lead::Stage::Mql }, vec!["+mql 29655900"]),
+            (Fact::StageChanged { stage: crate::lead::Stage::Mql }, vec!["+mql 29921820"]),
             (Fact::StageChanged { stage: crate::lead::Stage::Sql }, vec![]),
-            (crossed(75, true), vec!["+hot 29655900"]),
+            (crossed(75, true), vec!["+hot 29921820"]),
             (crossed(75, false), vec![]),
-            (crossed(20, true), vec!["?cooled 29655900"]),
+            (crossed(20, true), vec!["?cooled 29921820"]),
             (crossed(20, false), vec![]),
+            (Fact::MailOpened { engagement_id: "e".into(), email_campaign_id: "c".into(), machine: false }, vec![
+                "?asleep 29921820",
+            ]),
+            // A machine's opening says nothing about her.
+            (Fact::MailOpened { engagement_id: "e".into(), email_campaign_id: "c".into(), machine: true }, vec![]),
+            (Fact::OptInRequested { source: None, lead_magnet_type: None }, vec![]),
             (Fact::Unsubscribed {}, vec![]),
             (Fact::MailSent { engagement_id: "e".into(), email_campaign_id: "c".into() }, vec![]),
         ] {

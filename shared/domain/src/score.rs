@@ -299,3 +299,6 @@ fn acts(known: &Known<'_>) -> Vec<(DateTime<Utc>, String, Fact)> {
     acts.sort_by(|(at, key, _), (other_at, other, _)| (at, key).cmp(&(other_at, other)));
     acts
 }
+
+#[cfg(test)]
+mod tests;

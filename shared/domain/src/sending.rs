@@ -125,10 +125,8 @@ pub fn gate(lead: &Lead, sending: &Sending<'_>, now: DateTime<Utc>) -> Gate {
     if caps.iter().any(|cap| cap.mails == 0) {
         return Gate::Shut { why: "the cap leaves no mail to send".to_owned() };
     }
-    for cap in &caps {
-        if let Some(until) = free_again(*cap, &lead.recent_mails, now) {
-            return Gate::Wait { until, why: "the person has had enough mail lately" };
-        }
+    if let Some(until) = caps.iter().filter_map(|cap| free_again(*cap, &lead.recent_mails, now)).max() {
+        return Gate::Wait { until, why: "the person has had enough mail lately" };
     }
     let longest = caps.iter().map(|cap| cap.days).max();
     open(longest.map(|days| {
@@ -168,3 +166,6 @@ fn free_again(cap: Cap, recent: &[DateTime<Utc>], now: DateTime<Utc>) -> Option<
     let over = within.len().checked_sub(most)?;
     within.get(over).map(|at| *at + span)
 }
+
+#[cfg(test)]
+mod tests;

@@ -512,13 +512,15 @@ impl Program {
     fn shift(&self, enrolment: Enrolment, until: DateTime<Utc>, zone: Tz) -> Enrolment {
         let from = enrolment.next_due.unwrap_or(until);
         let days = (time::day(until, zone) - time::day(from, zone)).num_days().max(0);
+        // What announces an appointment does not move it, and has no time to lose.
+        if from < enrolment.anchor {
+            return enrolment.due_at(until);
+        }
         // On another day it keeps its clock time, if it may go out then: the mail of seven o'clock
         // does not come at midnight because Sunday is over.
         let same_clock = time::later(from, days, zone);
-        let kept = same_clock >= until && next_open(&self.windows, same_clock, zone) == Some(same_clock);
-        // What announces an appointment does not move it; what follows the anchor moves on with it.
-        let follows = from >= enrolment.anchor;
-        let anchor = time::later(enrolment.anchor, if follows { days } else { 0 }, zone);
+        let kept = same_clock >= until && self.windows.iter().all(|window| window.is_open(same_clock, zone));
+        let anchor = time::later(enrolment.anchor, days, zone);
         Enrolment { anchor, ..enrolment }.due_at(if kept { same_clock } else { until })
     }
 

@@ -33,3 +33,32 @@ impl Task {
         Self { assignee: None, done_at: self.done_at.or(Some(now)), ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{at, id};
+
+    #[test]
+    fn a_task_that_is_done_leaves_the_index_and_keeps_when_it_was_done_first() {
+        let open = Task {
+            task_id: id("t-1"),
+            lead_id: id("l-1"),
+            title: "電話でフォローする".into(),
+            assignee: Some(id("owner")),
+            due: at("2026-11-23T01:00:00Z"),
+            created_at: at("2026-11-22T01:00:00Z"),
+            made_by: "mql/call".into(),
+            done_at: None,
+            given_to: id("owner"),
+        };
+        let first = open.clone().done(at("2026-11-22T02:00:00Z"));
+        assert_eq!((first.assignee.clone(), first.done_at), (None, Some(at("2026-11-22T02:00:00Z"))));
+        assert_eq!(first.given_to, id("owner"));
+        assert_eq!(first.clone().done(at("2026-11-22T03:00:00Z")), first);
+        for task in [open, first] {
+            let stored = serde_json::to_value(&task).unwrap();
+            assert_eq!(serde_json::from_value::<Task>(stored).unwrap(), task);
+        }
+    }
+}

@@ -110,3 +110,94 @@ pub fn is_nth_view(event: &Event, times: u32, timeline: &[Event]) -> bool {
     });
     u32::try_from(earlier.count()).is_ok_and(|before| before + 1 == times)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{fact, id, person, seen, told};
+
+    fn triggers() -> Vec<(Trigger, Vec<Fact>)> {
+        let crossed = |threshold, rising| Fact::ScoreCrossed { threshold, rising, score: 60 };
+        let page = |times| Trigger::Page { page: id("pricing"), times };
+        let facts = FactKind::ALL.map(|kind| (Trigger::Fact(kind), vec![fact(kind)]));
+        let others = [
+            (Trigger::Told(id("ordered")), vec![told("ordered")]),
+            (Trigger::Told(id("shipped")), vec![]),
+            (Trigger::Download(id("guide")), vec![fact(FactKind::OptedIn)]),
+            (Trigger::Download(id("checklist")), vec![]),
+            (page(1), vec![seen("pricing")]),
+            (page(3), vec![seen("pricing")]),
+            (Trigger::Page { page: id("cases"), times: 1 }, vec![]),
+            (Trigger::Tag("vip".into()), vec![fact(FactKind::Tagged)]),
+            (Trigger::Tag("staff".into()), vec![]),
+            (Trigger::Stage(Stage::Mql), vec![fact(FactKind::StageChanged)]),
+            (Trigger::Stage(Stage::Sql), vec![]),
+            (Trigger::ScoreRisesTo(50), vec![crossed(50, true)]),
+            (Trigger::ScoreRisesTo(75), vec![]),
+            (Trigger::ScoreFallsTo(50), vec![crossed(50, false)]),
+            (Trigger::ScoreFallsTo(20), vec![]),
+            (Trigger::Inactive { days: 60 }, vec![]),
+            (Trigger::Enters(id("follow-up")), vec![]),
+        ];
+        facts.into_iter().chain(others).collect()
+    }
+
+    #[test]
+    fn a_trigger_is_set_off_by_its_own_facts_and_no_others() {
+        let crossed = |rising| Fact::ScoreCrossed { threshold: 50, rising, score: 60 };
+        let all: Vec<_> = FactKind::ALL.map(fact).into_iter().chain([crossed(true), crossed(false)]).collect();
+        for (trigger, facts) in triggers() {
+            for fact in &all {
+                // Any score that crosses, rising or falling, is of one kind.
+                let kind = trigger == Trigger::Fact(FactKind::ScoreCrossed) && fact.kind() == FactKind::ScoreCrossed;
+                let same = |own: &Fact| match (own, fact) {
+                    (Fact::ScoreCrossed { rising, .. }, Fact::ScoreCrossed { rising: is, .. }) => rising == is,
+                    _ => own == fact,
+                };
+                assert_eq!(trigger.matches(fact), kind || facts.iter().any(same), "{trigger:?} {fact:?}");
+                assert!(!trigger.matches(fact) || trigger.kind() == Some(fact.kind()), "{trigger:?} {fact:?}");
+            }
+            let watched = matches!(trigger, Trigger::Inactive { .. } | Trigger::ScoreFallsTo(_));
+            assert_eq!(trigger.is_watched(), watched, "{trigger:?}");
+            let stored = serde_json::to_value(&trigger).unwrap();
+            assert_eq!(serde_json::from_value::<Trigger>(stored).unwrap(), trigger);
+        }
+    }
+
+    #[test]
+    fn what_a_machine_does_sets_nothing_off() {
+        let (engagement_id, email_campaign_id) = (String::new(), String::new());
+        let opened = Fact::MailOpened {
+            engagement_id: engagement_id.clone(),
+            email_campaign_id: email_campaign_id.clone(),
+            machine: true,
+        };
+        let link = "https://example.com".to_owned();
+        let clicked = Fact::MailClicked { engagement_id, email_campaign_id, link, machine: true };
+        for fact in [opened, clicked] {
+            assert!(!Trigger::Fact(fact.kind()).matches(&fact), "{fact:?}");
+        }
+    }
+
+    #[test]
+    fn a_view_is_the_third_one_however_late_or_often_it_is_told() {
+        let known = person()
+            .did(seen("pricing"), "2026-11-01T00:00:00Z")
+            .did(seen("cases"), "2026-11-02T00:00:00Z")
+            .did(seen("pricing"), "2026-11-03T00:00:00Z")
+            .did(seen("pricing"), "2026-11-03T00:00:00Z")
+            .did(seen("pricing"), "2026-11-05T00:00:00Z");
+        let views: Vec<_> = known.timeline.iter().filter(|event| event.fact == seen("pricing")).collect();
+        for (number, view) in (1..).zip(&views) {
+            let (mut told_again, mut not_yet) = (known.timeline.clone(), known.timeline.clone());
+            told_again.reverse();
+            not_yet.retain(|event| event.event_id != view.event_id);
+            for timeline in [&known.timeline, &told_again, &not_yet] {
+                for times in 0..6 {
+                    assert_eq!(is_nth_view(view, times, timeline), times == number, "{times} {view:?}");
+                }
+            }
+        }
+        assert!(!is_nth_view(&known.timeline[0], 1, &known.timeline), "an opt-in is no view");
+    }
+}

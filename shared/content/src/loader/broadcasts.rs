@@ -8,7 +8,7 @@ use super::sequences::{Parsed, program};
 use super::steps::{self, About};
 use super::{Ground, Problems, known_id, parse_id};
 use crate::condition::Given;
-use crate::funnel::{Broadcast, Segment};
+use crate::funnel::Broadcast;
 use crate::reader::Reader;
 
 /// What the broadcasts send: conditions ask for it before any broadcast is read.
@@ -17,28 +17,18 @@ pub(super) fn given(broadcasts: &[Parsed<'_>], given: &mut Given) {
     given.mails.extend(mails.map(str::to_owned));
 }
 
-pub(super) fn read(
-    parsed: &[Parsed<'_>],
-    segments: &[Segment],
-    ground: Ground<'_>,
-    problems: &mut Problems,
-) -> Vec<Broadcast> {
-    parsed.iter().filter_map(|parsed| broadcast(parsed, segments, ground, problems)).collect()
+pub(super) fn read(parsed: &[Parsed<'_>], ground: Ground<'_>, problems: &mut Problems) -> Vec<Broadcast> {
+    parsed.iter().filter_map(|parsed| broadcast(parsed, ground, problems)).collect()
 }
 
-fn broadcast(
-    parsed: &Parsed<'_>,
-    segments: &[Segment],
-    ground: Ground<'_>,
-    problems: &mut Problems,
-) -> Option<Broadcast> {
+fn broadcast(parsed: &Parsed<'_>, ground: Ground<'_>, problems: &mut Problems) -> Option<Broadcast> {
     let source = parsed.source;
     let mut reader = Reader::file(source, &parsed.table);
     let name = reader.text("name", "年末のご案内", problems);
     let mail = reader.parsed("mail", "year-end", parse_id, problems);
-    let everybody = !reader.has("segment");
-    let segment = (!everybody).then(|| {
-        known_id(&mut reader, "segment", "segment", segments.iter().map(|segment| &segment.id), problems)
+    let segment = reader.has("segment").then(|| {
+        let segments = ground.names.segments.keys();
+        known_id(&mut reader, "segment", "segment", segments, problems)
     });
     let per_hour = reader.optional_number("per_hour", 1..=1_000_000, problems);
     reader.finish(problems);

@@ -28,12 +28,14 @@ use crate::written::WEEKDAYS;
 /// What an anchor may be besides a date.
 pub(super) const ANCHORS: [&str; 3] = ["entry", "consultation", "renewal"];
 
-/// What `funnel.toml` says. The names in it are known even if something else is wrong with it, so
-/// that the other files can be read.
+/// What `funnel.toml` says. The other files can be read even if something in it is wrong, as long as
+/// its names are known.
 pub(super) struct Config {
     pub(super) source: Source,
     /// None if something in it is wrong.
     pub(super) basics: Option<Basics>,
+    /// Whether all names are as they were meant: else other files seem wrong that are not.
+    pub(super) names_are_known: bool,
     pub(super) double_opt_in: bool,
     pub(super) senders: BTreeMap<Id, OtherSender>,
     pub(super) lead_magnets: Vec<At<LeadMagnet>>,
@@ -72,9 +74,11 @@ pub(super) fn read(source: &Source, problems: &mut Problems) -> Option<Config> {
         None => (None, None),
     };
     let has_consultation = file.has("consultation");
-    let config = Config {
+    let before = problems.len();
+    let mut config = Config {
         source: source.clone(),
         basics,
+        names_are_known: true,
         double_opt_in,
         senders: senders(&mut file, problems),
         lead_magnets: lead_magnets(&mut file, problems),
@@ -89,11 +93,12 @@ pub(super) fn read(source: &Source, problems: &mut Problems) -> Option<Config> {
         window,
         cap,
         has_consultation,
-        consultation: file
-            .optional_table("consultation", problems)
-            .and_then(|reader| consultation(reader, problems)),
+        consultation: None,
         plans: plans(&mut file, problems),
     };
+    config.names_are_known = problems.len() == before;
+    config.consultation =
+        file.optional_table("consultation", problems).and_then(|reader| consultation(reader, problems));
     file.finish(problems);
     Some(config)
 }
@@ -141,7 +146,7 @@ impl Config {
     /// What mails and pages can speak of.
     pub(super) fn declared(&self) -> Declared {
         Declared {
-            consultation: self.consultation.is_some(),
+            consultation: self.has_consultation,
             plans: !self.plans.is_empty(),
             double_opt_in: self.double_opt_in,
             senders: self.senders.keys().cloned().collect(),
@@ -271,68 +276,52 @@ fn named<T>(
 }
 
 fn senders(file: &mut Reader<'_>, problems: &mut Problems) -> BTreeMap<Id, OtherSender> {
-    let example = ("sales", "道コーチング 営業部");
-    let read = named(
-        file,
-        "senders",
-        example,
-        |reader, id, name, problems| {
-            let address = reader.parsed("address", "sales@example.com", address, problems)?.value;
-            Some((id, OtherSender { name, address }))
-        },
-        problems,
-    );
+    let sender = |reader: &mut Reader<'_>, id, name, problems: &mut Problems| {
+        let address = reader.parsed("address", "sales@example.com", address, problems)?.value;
+        Some((id, OtherSender { name, address }))
+    };
+    let read = named(file, "senders", ("sales", "道コーチング 営業部"), sender, problems);
     read.into_iter().map(|sender| sender.value).collect()
 }
 
 fn topics(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<Topic> {
-    let example = ("news", "お知らせ");
-    let read = named(file, "topics", example, |_, id, name, _| Some(Topic { id, name }), problems);
+    let topic = |_: &mut Reader<'_>, id, name, _: &mut Problems| Some(Topic { id, name });
+    let read = named(file, "topics", ("news", "お知らせ"), topic, problems);
     read.into_iter().map(|topic| topic.value).collect()
 }
 
 fn team(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<Member> {
-    let example = ("owner", "道野あかり");
-    let read = named(
-        file,
-        "team",
-        example,
-        |reader, id, name, problems| {
-            let address = reader.parsed("address", "owner@example.com", address, problems)?.value;
-            Some(Member { id, name, address })
-        },
-        problems,
-    );
+    let member = |reader: &mut Reader<'_>, id, name, problems: &mut Problems| {
+        let address = reader.parsed("address", "owner@example.com", address, problems)?.value;
+        Some(Member { id, name, address })
+    };
+    let read = named(file, "team", ("owner", "道野あかり"), member, problems);
     read.into_iter().map(|member| member.value).collect()
 }
 
 fn attributes(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<At<Attribute>> {
-    let example = ("industry", "業種");
-    named(
-        file,
-        "attributes",
-        example,
-        |reader, id, name, problems| {
-            let kind = reader.parsed(
-                "kind",
-                "choice",
-                |kind| match kind {
-                    "text" => Ok(AttributeKind::Text),
-                    "number" => Ok(AttributeKind::Number),
-                    "choice" => Ok(AttributeKind::Choice(vec![])),
-                    other => Err(suggest(other, ["text", "number", "choice"])),
-                },
-                problems,
-            )?;
-            let ask = reader.flag("ask", problems).is_some_and(|ask| ask.value);
-            let kind = match kind.value {
-                AttributeKind::Choice(_) => AttributeKind::Choice(choices(reader, problems)),
-                AttributeKind::Text | AttributeKind::Number => kind.value,
-            };
-            Some(Attribute { id, name, kind, ask })
-        },
-        problems,
-    )
+    named(file, "attributes", ("industry", "業種"), attribute, problems)
+}
+
+fn attribute(reader: &mut Reader<'_>, id: Id, name: String, problems: &mut Problems) -> Option<Attribute> {
+    let kind = |kind: &str| match kind {
+        "text" => Ok(AttributeKind::Text),
+        "number" => Ok(AttributeKind::Number),
+        "choice" => Ok(AttributeKind::Choice(vec![])),
+        other => Err(suggest(other, ["text", "number", "choice"])),
+    };
+    let kind = reader.parsed("kind", "choice", kind, problems).map(|kind| kind.value);
+    let ask = reader.flag("ask", problems).is_some_and(|ask| ask.value);
+    let kind = match kind {
+        Some(AttributeKind::Choice(_)) => AttributeKind::Choice(choices(reader, problems)),
+        Some(kind @ (AttributeKind::Text | AttributeKind::Number)) => kind,
+        None => {
+            // Whatever it is, the choices may be meant.
+            reader.has("choices");
+            return None;
+        }
+    };
+    Some(Attribute { id, name, kind, ask })
 }
 
 fn choices(reader: &mut Reader<'_>, problems: &mut Problems) -> Vec<String> {
@@ -360,8 +349,8 @@ fn choices(reader: &mut Reader<'_>, problems: &mut Problems) -> Vec<String> {
 
 fn facts(file: &mut Reader<'_>, problems: &mut Problems) -> Vec<At<OwnFact>> {
     let source = file.source();
-    let facts =
-        named(file, "facts", ("ordered", "注文した"), |_, id, name, _| Some(OwnFact { id, name }), problems);
+    let fact = |_: &mut Reader<'_>, id, name, _: &mut Problems| Some(OwnFact { id, name });
+    let facts = named(file, "facts", ("ordered", "注文した"), fact, problems);
     for fact in &facts {
         if FactKind::ALL.iter().any(|kind| kind.as_str() == fact.value.id.as_str()) {
             problems.push(source.problem(

@@ -83,7 +83,7 @@ impl Whole<'_> {
                     format!("`{}` and {} set each other going again and again", start.id, others.join(", "))
                 }
             };
-            problems.push(of(start, what, "delete `again` in one of them, or enter it by something else"));
+            problems.push(of(start, what, "delete `again` here, or enter it by something else"));
         }
     }
 

@@ -76,7 +76,7 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
     let config = file(dir, "funnel.toml", problems).and_then(|source| config::read(&source, problems));
     let goals = file(dir, "goals.toml", problems).and_then(|source| goals::read(&source, problems));
     // The other files speak of what is in `funnel.toml`.
-    let config = config?;
+    let config = config.filter(|config| config.names_are_known)?;
     let files = Files::find(dir, problems);
     let simulation = file(dir, "simulation.toml", problems)
         .and_then(|source| rates::read(&source, &config, &files, problems));
@@ -109,13 +109,14 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
         scores.map_or_else(Scoring::default, |reader| scores::read(reader, bands, ground, problems));
     let sequences = sequences::read(&sequences, ground, problems);
     scoring.thresholds = scores::thresholds(&sequences);
-    let broadcasts = broadcasts::read(&broadcasts, &segments, ground, problems);
+    let broadcasts = broadcasts::read(&broadcasts, ground, problems);
     // The whole says more than its parts only if these are fine.
     if !problems.iter().any(Problem::is_error) {
         let (sequences, scoring, pages) = (&sequences, &scoring, &pages);
         lints::Whole { ground, sequences, scoring, pages, words: &words }.check(problems);
     }
-    let basics = config.basics?;
+    // What follows makes use of all that `funnel.toml` says.
+    let basics = config.basics.filter(|_| !has_errors("funnel.toml", problems))?;
     let mut funnel = Funnel {
         name: basics.name,
         locale: basics.locale,
@@ -344,8 +345,8 @@ fn known_id<'k>(
     known: impl IntoIterator<Item = &'k Id>,
     problems: &mut Problems,
 ) -> Option<Id> {
-    let id = reader.parsed(key, "…", parse_id, problems)?;
     let known: Vec<&str> = known.into_iter().map(Id::as_str).collect();
+    let id = reader.parsed(key, known.first().unwrap_or(&"…"), parse_id, problems)?;
     if known.contains(&id.value.as_str()) {
         return Some(id.value);
     }

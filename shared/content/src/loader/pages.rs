@@ -12,7 +12,7 @@ use crate::funnel::Funnel;
 use crate::mail::{OFFER_VARIABLES, OWN_VARIABLES};
 use crate::markdown::{self, Block, Line};
 use crate::page::{FormKind, Page};
-use crate::problem::{Severity, Problem, Source, suggest};
+use crate::problem::{Problem, Severity, Source, suggest};
 use crate::reader::{Reader, parse};
 
 /// What not every funnel has.

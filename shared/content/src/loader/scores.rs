@@ -133,26 +133,8 @@ fn behaviour_rule(
     let on = reader
         .item("on", "mail_opened", problems)
         .and_then(|item| triggers::read(item, &BEHAVIOUR, source, ground, problems));
-    if let Some(At { value: Trigger::Page { times, .. }, span }) = &on
-        && *times > 1
-    {
-        problems.push(source.problem(
-            span,
-            "points are given for each view, not for the one so many times later",
-            "delete `times`; `at_most` and `once` say how much the views give in all",
-        ));
-    }
     let points = points(&mut reader, problems);
     let at_most = reader.optional_number("at_most", 1..=100_000, problems);
-    if let (Some(points), Some(at_most)) = (&points, &at_most)
-        && points.value < 0
-    {
-        problems.push(source.problem(
-            &at_most.span,
-            "`at_most` is for points that are given, not for those that are taken",
-            "delete it",
-        ));
-    }
     let once = reader.optional_parsed("once", "day", once, problems);
     reader.finish(problems);
     let on = on?.value;

@@ -173,7 +173,8 @@ fn anchor(
                 let known = ANCHORS.into_iter().chain(dates.keys().map(Id::as_str));
                 let what = format!("no anchor is called `{name}`");
                 problems.push(reader.source().problem(&written.span, what, suggest(name, known)));
-                (Anchor::Entry, None)
+                // So that no time seems to lie before the beginning.
+                (Anchor::At(DateTime::UNIX_EPOCH), None)
             }
         },
     };

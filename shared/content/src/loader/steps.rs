@@ -319,7 +319,7 @@ impl Stand<'_, '_> {
                     .problem(
                         &when.span,
                         what,
-                        "choose another time; that day the next one that there is is taken",
+                        "choose another time; on such a day it becomes the first one after the gap",
                     )
                     .into_warning(),
             );

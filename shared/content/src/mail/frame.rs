@@ -12,7 +12,7 @@ use crate::html::Look;
 use crate::mail::Mail;
 use crate::markdown::Block;
 use crate::plain;
-use crate::problem::{Severity, Problem};
+use crate::problem::{Problem, Severity};
 
 /// Fonts that are there on the readers' devices; nothing is fetched.
 const FONT: &str = "'Hiragino Kaku Gothic ProN', 'Hiragino Sans', 'Yu Gothic', Meiryo, sans-serif";

@@ -1,0 +1,112 @@
+//! What `michi` asks of a running product: `michi dev` on this machine, or a deployed stack.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use cloud::{CallError, Cloud, Env, StartError, keys::Keys, mailer::{Mailer, OutgoingMail, SendError, mailbox}, tables::Tables};
+use content::{Funnel, RenderProblem, format};
+use domain::{email_address::EmailAddress, id::Id};
+
+use crate::{functions::stack_environment, preview::sample::Sample, template::TemplateError};
+
+/// Why an answer could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The template can't be read for this stack.
+    #[error("infra/template.yaml: {0}")]
+    Template(#[from] TemplateError),
+    /// Keys or names are missing.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The product did not answer.
+    #[error("{0}; is `michi dev` running? (or give --stack NAME and AWS's environment variables)")]
+    Call(#[from] CallError),
+    /// Nobody is called so.
+    #[error("`{0}` is no lead: write a lead id (l-…) or a mail address that has opted in")]
+    NoLead(String),
+    /// There is no such mail.
+    #[error("there is no mail `{0}`; there are {1}")]
+    NoMail(String, String),
+    /// The mail can't be made.
+    #[error(transparent)]
+    Render(#[from] RenderProblem),
+    /// SES did not take it.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// The product at `port` on this machine, or the stack of that name in AWS.
+///
+/// # Errors
+/// [`RemoteError`] if the environment lacks what AWS needs.
+pub fn cloud(stack: Option<&str>, port: u16) -> Result<Cloud, RemoteError> {
+    match stack {
+        None => {
+            let environment = stack_environment(crate::functions::STACK, "delivery")?;
+            Ok(Cloud::on_this_machine(&format!("http://127.0.0.1:{port}"), Env::from_map(environment)))
+        }
+        Some(name) => {
+            let cloud = Cloud::from_lambda()?;
+            // What the stack's functions are told; the shell's own environment has the last word.
+            let mut environment: BTreeMap<String, String> = stack_environment(name, "delivery")?;
+            environment.extend(std::env::vars());
+            Ok(Cloud { env: Env::from_map(environment), ..cloud })
+        }
+    }
+}
+
+/// A lead's score and what it is made of, at a moment.
+///
+/// # Errors
+/// [`RemoteError`].
+pub async fn score(cloud: &Cloud, funnel: &Funnel, lead: &str, at: DateTime<Utc>) -> Result<String, RemoteError> {
+    let tables = Tables::new(cloud);
+    let lead_id = match (Id::parse(lead), EmailAddress::parse(lead)) {
+        (_, Ok(address)) => Keys::load(cloud).await?.lead_id(&address),
+        (Ok(id), _) => id,
+        _ => return Err(RemoteError::NoLead(lead.to_owned())),
+    };
+    let person = tables.person(&lead_id, funnel.scoring.needs()).await?;
+    let person = person.ok_or_else(|| RemoteError::NoLead(lead.to_owned()))?;
+    let score = funnel.scoring.score(&person.known(&funnel.scoring, None, at));
+    let band = funnel.scoring.band(score.total).map(|band| format!(" ({})", band.name)).unwrap_or_default();
+    let mut lines = vec![format!("{}{band} = {} + {}", score.total, score.fit, score.behaviour)];
+    for entry in score.entries {
+        let when = entry.at.map_or_else(
+            || "–".to_owned(),
+            |at| at.with_timezone(&funnel.time_zone).format("%Y-%m-%d %H:%M").to_string(),
+        );
+        lines.push(format!("{when:<18}{:>+5}  {}", entry.points, entry.what));
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Sends a mail of the funnel, made for a sample person, to an address of yours.
+///
+/// # Errors
+/// [`RemoteError`].
+pub async fn send_test(cloud: &Cloud, funnel: &Funnel, mail: &str, to: &EmailAddress) -> Result<String, RemoteError> {
+    let known = || funnel.mails().map(|mail| mail.id.as_str()).collect::<Vec<_>>().join(", ");
+    let mail = funnel
+        .mails()
+        .find(|known| known.id.as_str() == mail)
+        .ok_or_else(|| RemoteError::NoMail(mail.to_owned(), known()))?;
+    let url = cloud.public_url().unwrap_or_else(|_| "https://michi.example.com".to_owned());
+    let rendered = Sample::known(funnel).render(funnel, mail, &url, cloud.now())?;
+    let size = rendered.html.len() / 1024;
+    let outgoing = OutgoingMail {
+        from: mailbox(&rendered.from.name, rendered.from.address.as_str()),
+        to: to.as_str().to_owned(),
+        reply_to: None,
+        subject: format!("[Test] {}", rendered.subject),
+        html: rendered.html,
+        text: rendered.text,
+        headers: vec![],
+        // A mail about nobody: what SES tells of it changes nothing.
+        tags: vec![("notice", "test".to_owned())],
+        calendar: None,
+    };
+    Mailer::new(cloud)?.send(outgoing).await?;
+    let now = format::time(cloud.now(), funnel.time_zone);
+    Ok(format!("{now} `{}` ({size} KB) → {}", mail.id, to.as_str()))
+}

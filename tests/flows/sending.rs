@@ -1,0 +1,139 @@
+//! Windows, the cap, priority: when mail may go out, and that none of it is lost by waiting.
+
+use chrono::{TimeDelta, Timelike};
+use serde_json::json;
+
+use crate::{draft::Draft, world::World};
+
+const HANAKO: &str = "hanako@example.com";
+
+fn daily(entry: &str, more: &str, count: usize) -> String {
+    let steps = (1..=count).map(|day| {
+        format!("[[steps]]\nid = \"day-{day}\"\nsend = \"mail-{day}\"\nwhen = \"+{day}d 07:00\"\n")
+    });
+    format!("entry = [{entry}]\n{more}\n\n{}", steps.collect::<Vec<_>>().join("\n"))
+}
+
+#[tokio::test]
+async fn quiet_hours_put_marketing_off_till_morning_and_leave_the_rest_alone() {
+    let at_once = |mail: &str| format!("entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"{mail}\"\n");
+    let draft = Draft::new()
+        .config("[sending]\nquiet_hours = \"21:00-08:00\"")
+        .sequence("news", &at_once("news"))
+        .transactional("receipt", &at_once("receipt"));
+    let world = World::with(&draft).await;
+    world.until("2027-03-01T13:30:00Z").await;
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    // 22:30 in Tokyo, 14:30 in Berlin.
+    world.opt_in_with("karl@example.com", json!({"time_zone": "Europe/Berlin"})).await;
+    assert_eq!(world.way_of(HANAKO), ["03-01 22:30 receipt/one"]);
+    assert_eq!(world.mails_to("karl@example.com").len(), 2);
+    assert!(world.stands(&lead_id, "news").await.starts_with("Active at one"));
+    world.pass(TimeDelta::days(1)).await;
+    assert_eq!(world.way_of(HANAKO)[1..], ["03-02 08:00 news/one"]);
+}
+
+#[tokio::test]
+async fn a_sequences_own_hours_and_weekdays_move_what_follows_too() {
+    let more = "weekdays = [\"monday\", \"tuesday\", \"wednesday\", \"thursday\", \"friday\"]\nhours = \"07:30-20:00\"";
+    let world = World::with(&Draft::new().sequence("week", &daily("\"opted_in\"", more, 7))).await;
+    // Thursday.
+    world.until("2027-03-04T01:00:00Z").await;
+    world.opt_in_with(HANAKO, json!({})).await;
+    world.pass(TimeDelta::days(14)).await;
+    // Friday, then Monday to Friday, then Monday: a weekend is skipped as a whole, and no two
+    // mails fall on one day.
+    let expected = ["05", "08", "09", "10", "11", "12", "15"];
+    let way = expected.iter().enumerate().map(|(n, day)| format!("03-{day} 07:30 week/day-{}", n + 1));
+    assert_eq!(world.way_of(HANAKO), way.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_cap_holds_over_all_sequences_and_nothing_is_lost() {
+    let draft = Draft::new()
+        .config("[sending]\ncap = { mails = 2, days = 7 }")
+        .sequence("one", &daily("\"opted_in\"", "", 2))
+        .sequence("two", &daily("\"opted_in\"", "", 3))
+        .transactional("receipts", "entry = [{ fact = \"ordered\" }]\n\n[[steps]]\nid = \"thanks\"\nsend = \"receipt\"\n");
+    let world = World::with(&draft).await;
+    world.opt_in_with(HANAKO, json!({})).await;
+    world.until("2027-03-03T00:00:00Z").await;
+    world.tell("ordered", HANAKO, "k", json!({})).await;
+    world.pass(TimeDelta::days(40)).await;
+    let mails = world.mails_to(HANAKO);
+    assert_eq!(mails.len(), 6, "{:?}", world.way_of(HANAKO));
+    assert!(world.way_of(HANAKO).contains(&"03-03 09:00 receipts/thanks".to_owned()), "never capped");
+    let mut times: Vec<_> =
+        mails.iter().filter(|mail| mail.tags["sequence"] != "receipts").map(|mail| mail.sent_at).collect();
+    times.sort();
+    for three in times.windows(3) {
+        assert!(three[2] - three[0] >= TimeDelta::days(7), "{:?}", world.way_of(HANAKO));
+    }
+}
+
+#[tokio::test]
+async fn a_sequence_with_priority_holds_the_others_marketing_while_it_lasts() {
+    let cart = "entry = [{ fact = \"cart-updated\" }]\npriority = 10\n\n[[steps]]\nid = \"hour\"\nsend = \"cart-1\"\nwhen = \"1h\"\n\n[[steps]]\nid = \"day\"\nsend = \"cart-2\"\nwhen = \"2d\"\n";
+    let draft = Draft::new().sequence("news", &daily("\"opted_in\"", "", 4)).sequence("cart", cart);
+    let world = World::with(&draft).await;
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    world.until("2027-03-02T01:00:00Z").await;
+    world.tell("cart-updated", HANAKO, "k", json!({})).await;
+    world.until("2027-03-03T00:00:00Z").await;
+    assert_eq!(world.stands(&lead_id, "news").await, "Active at day-2: cart has priority");
+    world.pass(TimeDelta::days(14)).await;
+    assert_eq!(
+        world.way_of(HANAKO),
+        [
+            "03-02 07:00 news/day-1",
+            "03-02 11:00 cart/hour",
+            "03-04 11:00 cart/day",
+            // Held on the 3rd and 4th; the days after it move along.
+            "03-05 07:00 news/day-2",
+            "03-06 07:00 news/day-3",
+            "03-07 07:00 news/day-4",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_crowd_with_quiet_hours_and_a_cap_gets_everything_within_them() {
+    let draft = Draft::new()
+        .config("[sending]\nquiet_hours = \"20:00-09:00\"\ncap = { mails = 2, days = 3 }")
+        .sequence("one", &daily("\"opted_in\"", "", 3))
+        .sequence("two", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"hello\"\nsend = \"hello\"\n\n[[steps]]\nid = \"later\"\nsend = \"later\"\nwhen = \"2d\"\n");
+    let world = World::with(&draft).await;
+    let zones = ["Asia/Tokyo", "Europe/Berlin", "America/Los_Angeles", "Pacific/Chatham"];
+    let people = if cfg!(debug_assertions) { 40 } else { 2000 };
+    for n in 0..people {
+        world.opt_in_with(&format!("p{n}@example.com"), json!({"time_zone": zones[n % 4]})).await;
+        world.pass(TimeDelta::minutes(37)).await;
+    }
+    world.pass(TimeDelta::days(30)).await;
+    for n in 0..people {
+        let mails = world.mails_to(&format!("p{n}@example.com"));
+        assert_eq!(mails.len(), 5, "p{n}");
+        let zone: chrono_tz::Tz = zones[n % 4].parse().unwrap();
+        let mut times: Vec<_> = mails.iter().map(|mail| mail.sent_at).collect();
+        times.sort();
+        for at in &times {
+            let hour = at.with_timezone(&zone).hour();
+            assert!((9..20).contains(&hour), "p{n} got a mail at {hour} h in {zone}");
+        }
+        for three in times.windows(3) {
+            assert!(three[2] - three[0] >= TimeDelta::days(3), "p{n}: {times:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_is_gone_is_told_in_the_ledger_and_the_person_goes_on() {
+    let steps = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\nwhen = \"1d\"\n\n[[steps]]\nid = \"two\"\nsend = \"two\"\nwhen = \"1d\"\n";
+    let world = World::with(&Draft::new().sequence("way", steps)).await;
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    let without = steps.replace("id = \"one\"\nsend = \"one\"", "id = \"uno\"\nsend = \"uno\"");
+    world.deploy(&Draft::new().sequence("way", &without)).await;
+    world.pass(TimeDelta::days(3)).await;
+    assert_eq!(world.not_sent(&lead_id).await, ["way/one: the funnel has no mail one any more"]);
+    assert_eq!(world.way_of(HANAKO), ["03-03 10:00 way/two"], "the sequence went on");
+}
