@@ -8,6 +8,7 @@ mod engine;
 mod enrolments;
 mod events;
 mod figures;
+mod kept;
 mod rows;
 mod sends;
 mod server;
@@ -38,7 +39,13 @@ macro_rules! on_every_engine {
 on_every_engine! {
     sends::a_send_is_claimed_once,
     sends::only_one_of_two_simultaneous_claims_wins,
-    sends::the_claim_itself_asks_whether_the_person_may_be_written_to,
+    sends::a_claim_holds_only_if_the_person_still_is_as_she_was_seen,
+    sends::a_claim_that_is_taken_back_is_not_counted,
+    sends::a_set_of_links_grows_without_repeats,
+    kept::a_program_is_kept_once_for_the_people_inside,
+    kept::tasks_are_found_by_who_has_to_do_them_until_they_are_done,
+    kept::a_broadcasts_row_is_written_over_the_version_before_it_only,
+    kept::leads_come_page_by_page_and_by_their_visitor,
     sends::a_send_that_is_skipped_is_not_claimed_any_more,
     sends::the_ledger_learns_only_in_the_states_it_is_told_of,
     sends::the_ledger_never_forgets_what_came_first,

@@ -1,6 +1,6 @@
 //! Rows to write, as the product makes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz::{self, Asia__Tokyo};
@@ -60,7 +60,10 @@ pub fn opt_in(lead_id: &str) -> LeadChange {
             text: "メールを受け取ります。\nいつでも停止できます。".to_owned(),
             place: "POST /opt-in".to_owned(),
             ip: Some("198.51.100.7".to_owned()),
+            confirmed_at: Some(now()),
+            confirmed_ip: Some("198.51.100.8".to_owned()),
         },
+        attributes: BTreeMap::new(),
     };
     lead::opt_in(None, id(lead_id), form, now(), ZONE)
 }
@@ -72,12 +75,18 @@ pub async fn store_lead(engine: &Engine, lead_id: &str, mailing: Mailing) {
     assert_eq!(transaction.commit("storing a lead").await.unwrap(), Commit::Done);
 }
 
+/// The lead of that id as she is stored now; one who is not stored if nobody is.
+pub async fn known_lead(engine: &Engine, lead_id: &str) -> lead::Lead {
+    engine.tables.lead(&id(lead_id)).await.unwrap().unwrap_or_else(|| opt_in(lead_id).lead)
+}
+
 /// The ledger's row of a mail that is about to be handed to SES.
 pub fn mail(lead_id: &str, step: &str, class: MailClass, attempt: u8) -> Engagement {
     Engagement {
         lead_id: id(lead_id),
         engagement_id: format!("nurture_739676_{step}"),
         email_campaign_id: format!("nurture/{step}"),
+        mail: Some(id("day-1")),
         class,
         state: EngagementState::Claimed,
         attempt,
@@ -92,6 +101,7 @@ pub fn mail(lead_id: &str, step: &str, class: MailClass, attempt: u8) -> Engagem
         clicked: false,
         clicked_at: None,
         click_url: None,
+        clicked_links: BTreeSet::new(),
     }
 }
 
@@ -101,16 +111,21 @@ pub fn enrolment(lead_id: &str, generation: u32, step: &str) -> Enrolment {
         lead_id: id(lead_id),
         enrolment_id: "nurture".to_owned(),
         sequence: id("nurture"),
+        program: "0123456789ab".to_owned(),
         subject: None,
         generation,
         anchor: now(),
         enrolled_at: now(),
+        entered_at: Some(now()),
         state: EnrolmentState::Active,
         step: Some(id(step)),
         next_due: Some(now() + TimeDelta::days(1)),
+        waiting: false,
         due_hour: Some("22".to_owned()),
         enrolment_key: format!("{lead_id}#nurture"),
         why: "enrolled".to_owned(),
+        decisions: vec![],
+        values: BTreeMap::new(),
     }
 }
 

@@ -1,14 +1,15 @@
 //! The send ledger: one row a mail and person, claimed before it is handed to SES.
 
+use chrono::TimeDelta;
 use cloud::tables::{Claimed, Note};
 use domain::{
     engagement::{Engagement, EngagementState, MailClass},
-    lead::Mailing,
+    lead::{Lead, Mailing},
 };
 
 use crate::{
     engine::Engine,
-    rows::{at, id, mail, now, store_lead},
+    rows::{at, id, known_lead, mail, now, store_lead},
 };
 
 pub async fn a_send_is_claimed_once(engine: &Engine) {
@@ -23,7 +24,8 @@ pub async fn a_send_is_claimed_once(engine: &Engine) {
         (1, Claimed::Taken),
     ] {
         let row = mail("l-1", "welcome", MailClass::Transactional, attempt);
-        assert_eq!(tables.claim(&row).await.unwrap(), expected, "attempt {attempt}");
+        let lead = known_lead(engine, "l-1").await;
+        assert_eq!(tables.claim(&row, &lead, None).await.unwrap(), expected, "attempt {attempt}");
     }
     let stored = tables.engagement(&id("l-1"), "nurture_739676_welcome").await.unwrap();
     assert_eq!(stored, Some(mail("l-1", "welcome", MailClass::Transactional, 2)));
@@ -33,7 +35,9 @@ pub async fn only_one_of_two_simultaneous_claims_wins(engine: &Engine) {
     store_lead(engine, "l-1", Mailing::Subscribed).await;
     for step in ["day-1", "day-2", "day-3", "day-4", "day-5"] {
         let row = mail("l-1", step, MailClass::Marketing, 1);
-        let (one, other) = tokio::join!(engine.tables.claim(&row), engine.tables.claim(&row));
+        let lead = known_lead(engine, "l-1").await;
+        let (one, other) =
+            tokio::join!(engine.tables.claim(&row, &lead, None), engine.tables.claim(&row, &lead, None));
         let answers = [one.unwrap(), other.unwrap()];
         assert!(
             matches!(answers, [Claimed::Yes, Claimed::Taken] | [Claimed::Taken, Claimed::Yes]),
@@ -42,26 +46,46 @@ pub async fn only_one_of_two_simultaneous_claims_wins(engine: &Engine) {
     }
 }
 
-pub async fn the_claim_itself_asks_whether_the_person_may_be_written_to(engine: &Engine) {
-    use MailClass::{Marketing, Transactional};
-    for (lead_id, mailing, class, expected) in [
-        ("l-1", Some(Mailing::Subscribed), Marketing, Claimed::Yes),
-        ("l-2", Some(Mailing::Subscribed), Transactional, Claimed::Yes),
-        ("l-3", Some(Mailing::Unsubscribed), Marketing, Claimed::NotAllowed),
-        ("l-4", Some(Mailing::Unsubscribed), Transactional, Claimed::Yes),
-        ("l-5", Some(Mailing::Suppressed), Marketing, Claimed::NotAllowed),
-        ("l-6", Some(Mailing::Suppressed), Transactional, Claimed::NotAllowed),
-        ("l-7", None, Marketing, Claimed::NotAllowed),
-        ("l-8", None, Transactional, Claimed::NotAllowed),
-    ] {
-        if let Some(mailing) = mailing {
-            store_lead(engine, lead_id, mailing).await;
-        }
-        let row = mail(lead_id, "welcome", class, 1);
-        assert_eq!(engine.tables.claim(&row).await.unwrap(), expected, "{mailing:?} {class:?}");
-        let stored = engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap();
-        assert_eq!(stored.is_some(), expected == Claimed::Yes, "{mailing:?} {class:?}");
+pub async fn a_claim_holds_only_if_the_person_still_is_as_she_was_seen(engine: &Engine) {
+    let tables = &engine.tables;
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    let seen = known_lead(engine, "l-1").await;
+    for (cap, step) in [(None, "day-1"), (Some(vec![now()]), "day-2")] {
+        let row = mail("l-1", step, MailClass::Marketing, 1);
+        let earlier = Lead { version: seen.version + 1, ..seen.clone() };
+        assert_eq!(tables.claim(&row, &earlier, cap.clone()).await.unwrap(), Claimed::LeadChanged, "{step}");
+        assert_eq!(tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap(), None);
+        assert_eq!(tables.claim(&row, &seen, cap).await.unwrap(), Claimed::Yes, "{step}");
     }
+    // The claim under a cap counted the mail, so whoever saw her before has to look again.
+    let counted = known_lead(engine, "l-1").await;
+    assert_eq!((counted.recent_mails.as_slice(), counted.version), ([now()].as_slice(), seen.version + 1));
+    let row = mail("l-1", "day-3", MailClass::Marketing, 1);
+    assert_eq!(tables.claim(&row, &seen, None).await.unwrap(), Claimed::LeadChanged);
+    let nobody = mail("l-9", "day-1", MailClass::Marketing, 1);
+    let gone = known_lead(engine, "l-9").await;
+    assert_eq!(tables.claim(&nobody, &gone, None).await.unwrap(), Claimed::LeadChanged, "erased");
+}
+
+pub async fn a_claim_that_is_taken_back_is_not_counted(engine: &Engine) {
+    let tables = &engine.tables;
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    let (earlier, row) = (now() - TimeDelta::days(1), mail("l-1", "day-1", MailClass::Marketing, 1));
+    let lead = known_lead(engine, "l-1").await;
+    assert_eq!(tables.claim(&row, &lead, Some(vec![earlier, now()])).await.unwrap(), Claimed::Yes);
+    assert!(tables.release(&row).await.unwrap());
+    assert_eq!(known_lead(engine, "l-1").await.recent_mails, [earlier]);
+    assert!(!tables.release(&row).await.unwrap(), "it is gone");
+}
+
+pub async fn a_set_of_links_grows_without_repeats(engine: &Engine) {
+    let row = claimed(engine).await;
+    for link in ["https://example.com/a", "https://example.com/b", "https://example.com/a"] {
+        assert!(noted(engine, &row, &Note::default().flag("clicked").add("clicked_links", link)).await);
+    }
+    let stored = engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap().unwrap();
+    let links: Vec<&str> = stored.clicked_links.iter().map(String::as_str).collect();
+    assert_eq!(links, ["https://example.com/a", "https://example.com/b"]);
 }
 
 pub async fn a_send_that_is_skipped_is_not_claimed_any_more(engine: &Engine) {
@@ -75,7 +99,8 @@ pub async fn a_send_that_is_skipped_is_not_claimed_any_more(engine: &Engine) {
     };
     assert!(tables.skip_send(&skipped).await.unwrap());
     assert!(!tables.skip_send(&skipped).await.unwrap(), "it is there already");
-    assert_eq!(tables.claim(&claimed).await.unwrap(), Claimed::Taken);
+    let lead = known_lead(engine, "l-1").await;
+    assert_eq!(tables.claim(&claimed, &lead, None).await.unwrap(), Claimed::Taken);
     let stored = tables.engagement(&claimed.lead_id, &claimed.engagement_id).await.unwrap();
     assert_eq!(stored, Some(skipped));
 }
@@ -135,7 +160,8 @@ pub async fn a_claim_is_taken_back_only_by_its_own_attempt_and_before_it_settles
     assert!(!tables.release(&second).await.unwrap(), "another attempt's claim");
     assert!(tables.release(&first).await.unwrap());
     assert!(!tables.release(&first).await.unwrap(), "it is gone");
-    assert_eq!(tables.claim(&first).await.unwrap(), Claimed::Yes, "and can be claimed again");
+    let lead = known_lead(engine, "l-1").await;
+    assert_eq!(tables.claim(&first, &lead, None).await.unwrap(), Claimed::Yes, "and can be claimed again");
     assert!(noted(engine, &first, &Note::default().text("state", "sent").at_once("sent_date", now())).await);
     assert!(!tables.release(&first).await.unwrap(), "SES took it");
 }
@@ -143,7 +169,8 @@ pub async fn a_claim_is_taken_back_only_by_its_own_attempt_and_before_it_settles
 async fn claimed(engine: &Engine) -> Engagement {
     store_lead(engine, "l-1", Mailing::Subscribed).await;
     let row = mail("l-1", "welcome", MailClass::Marketing, 1);
-    assert_eq!(engine.tables.claim(&row).await.unwrap(), Claimed::Yes);
+    let lead = known_lead(engine, "l-1").await;
+    assert_eq!(engine.tables.claim(&row, &lead, None).await.unwrap(), Claimed::Yes);
     row
 }
 

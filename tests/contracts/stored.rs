@@ -1,6 +1,6 @@
 //! Rows as people's lives fill them, and the lists of one person's rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use cloud::{
@@ -59,6 +59,7 @@ pub async fn full_rows_read_back_as_they_were_written(engine: &Engine) {
         clicked: true,
         clicked_at: Some(now()),
         click_url: Some("https://example.com/?q=道&r=%20".to_owned()),
+        clicked_links: BTreeSet::from(["https://example.com/?q=道&r=%20".to_owned()]),
         ..mail("l-1", "welcome", MailClass::Transactional, 2)
     };
     put(engine, Table::EmailEngagement, &mail).await;

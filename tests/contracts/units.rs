@@ -70,14 +70,16 @@ async fn bills(engine: &Engine) -> Vec<(&'static str, String)> {
     billed("stopping an enrolment");
 
     let row = mail("l-1", "welcome", MailClass::Marketing, 1);
-    assert_eq!(tables.claim(&row).await.unwrap(), Claimed::Yes);
+    let lead = tables.lead(&id("l-1")).await.unwrap().unwrap();
+    engine.wire.take_bill();
+    assert_eq!(tables.claim(&row, &lead, None).await.unwrap(), Claimed::Yes);
     billed("claiming a send");
     let sent =
         Note::default().text("state", "sent").text_once("message_id", "0106").at_once("sent_date", now());
     assert!(tables.note(&row.lead_id, &row.engagement_id, &sent.only_in(&["claimed"])).await.unwrap());
     billed("settling a send");
     let other = mail("l-1", "day-1", MailClass::Marketing, 1);
-    assert_eq!(tables.claim(&other).await.unwrap(), Claimed::Yes);
+    assert_eq!(tables.claim(&other, &lead, None).await.unwrap(), Claimed::Yes);
     engine.wire.take_bill();
     assert!(tables.release(&other).await.unwrap());
     billed("releasing a claim");

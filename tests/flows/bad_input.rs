@@ -207,8 +207,8 @@ async fn an_event_that_cant_be_read_is_put_aside_and_the_rest_of_its_batch_goes_
     assert_eq!(reasons.len(), 3);
     for (reason, start) in reasons.iter().zip([
         "detail: missing field `mail`",
-        "the message is no due step: expected",
-        "the message is no due step: missing field `enrolment_id`",
+        "the message is neither a due step nor a broadcast's tick",
+        "the message is neither a due step nor a broadcast's tick",
     ]) {
         assert!(reason.starts_with(start), "{reason}");
     }

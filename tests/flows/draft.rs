@@ -80,7 +80,6 @@ share = 1000
 open = 300
 click = 50
 unsubscribe = 3
-book = 0
 [mails]
 machine_open = 0
 bounce = 0
@@ -89,14 +88,12 @@ open_after_minutes = [3, 900]
 click_after_minutes = [1, 15]
 "#;
 
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 8] = [
     ("landing", "opt_in"),
     ("preferences", "preferences"),
     ("unsubscribe", "unsubscribe"),
-    ("confirm", "confirm"),
     ("thanks", ""),
     ("unsubscribed", ""),
-    ("confirmed", ""),
     ("privacy", ""),
     ("guide", ""),
     ("pricing", ""),
@@ -110,12 +107,7 @@ impl Draft {
         draft.write("goals.toml", "");
         draft.write("simulation.toml", SIMULATION);
         for (id, form) in PAGES {
-            let (key, place) = match form {
-                "" => (String::new(), ""),
-                form => (format!("form = \"{form}\"\n"), "{{ form }}\n"),
-            };
-            let page = format!("+++\ntitle = \"{id}\"\ndescription = \"{id}\"\n{key}+++\n\n# {id}\n\n{place}");
-            draft.write(&format!("pages/{id}.md"), &page);
+            draft.page(id, form);
         }
         for folder in ["mails", "sequences"] {
             fs::create_dir_all(draft.path().join(folder)).unwrap();
@@ -131,6 +123,15 @@ impl Draft {
         let path = self.path().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    fn page(&self, id: &str, form: &str) {
+        let (key, place) = match form {
+            "" => (String::new(), ""),
+            form => (format!("form = \"{form}\"\n"), "{{ form }}\n"),
+        };
+        let page = format!("+++\ntitle = \"{id}\"\ndescription = \"{id}\"\n{key}+++\n\n# {id}\n\n{place}");
+        self.write(&format!("pages/{id}.md"), &page);
     }
 
     /// Any file.
@@ -152,6 +153,8 @@ impl Draft {
         let path = self.path().join("funnel.toml");
         let before = fs::read_to_string(&path).unwrap();
         self.write("funnel.toml", &before.replace("text = \"同意します。\"", "text = \"同意します。\"\ndouble = true"));
+        self.page("confirm", "confirm");
+        self.page("confirmed", "");
         self
     }
 

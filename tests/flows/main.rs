@@ -6,6 +6,7 @@ mod booking;
 mod broadcast;
 mod consent;
 mod console;
+mod console_tasks;
 mod costs;
 mod draft;
 mod edits;

@@ -53,7 +53,8 @@ async fn a_sender_that_stopped_after_its_claim_is_found_out_and_the_sequence_goe
         "state": "claimed", "attempt": 1, "claimed_at": "2027-03-01T21:59:50Z", "opened": false, "clicked": false
     }))
     .unwrap();
-    tables.claim(&row).await.unwrap();
+    let lead = world.lead(&lead_id).await;
+    tables.claim(&row, &lead, None).await.unwrap();
     world.until("2027-03-02T23:00:00Z").await;
     let row = tables.engagement(&lead_id, &row.engagement_id).await.unwrap().unwrap();
     assert_eq!(

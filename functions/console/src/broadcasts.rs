@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use chrono::{DateTime, Utc};
 use content::{Funnel, funnel};
 use domain::{
-    broadcast::{Broadcast, BroadcastCommand, BroadcastState},
+    broadcast::{Broadcast, BroadcastCommand},
     id::Id,
 };
 use serde::Serialize;
@@ -18,12 +18,8 @@ use web::{
 
 use crate::{Console, view::Sight};
 
-const COMMANDS: [BroadcastCommand; 4] = [
-    BroadcastCommand::Plan,
-    BroadcastCommand::Start,
-    BroadcastCommand::Pause,
-    BroadcastCommand::Resume,
-];
+const COMMANDS: [BroadcastCommand; 4] =
+    [BroadcastCommand::Plan, BroadcastCommand::Start, BroadcastCommand::Pause, BroadcastCommand::Resume];
 
 /// A broadcast as the operator sees it.
 #[derive(Debug, Serialize)]
@@ -117,6 +113,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use content::Locale;
+    use domain::broadcast::BroadcastState;
 
     use super::*;
     use crate::{
@@ -149,14 +146,8 @@ pub(crate) mod tests {
     fn what_can_be_done_is_what_would_be_followed() {
         use BroadcastCommand as C;
         let funnel = funnel(Locale::Ja);
-        let expected = [
-            vec![C::Plan],
-            vec![C::Plan, C::Start],
-            vec![C::Pause],
-            vec![C::Resume],
-            vec![],
-            vec![C::Plan],
-        ];
+        let expected =
+            [vec![C::Plan], vec![C::Plan, C::Start], vec![C::Pause], vec![C::Resume], vec![], vec![C::Plan]];
         for (row, expected) in rows().into_iter().zip(expected) {
             let rows = [row, None];
             let shown = shown(&funnel, &rows, at("2026-11-25T01:00:00Z"));

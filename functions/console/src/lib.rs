@@ -144,8 +144,10 @@ impl Console {
     async fn lead(&self, request: &Request) -> Result<Answer, Failure> {
         let lead_id = Id::parse(request.path("lead_id")).map_err(|_| no_lead())?;
         let (now, zone) = (self.cloud.now(), self.funnel.time_zone);
-        let score_on = request.query("score_on").map(|day| read_day("score_on", day, time::day(now, zone)));
-        let score_on = score_on.transpose()?;
+        let today = time::day(now, zone);
+        let score_on = request.query("score_on").map(|day| read_day("score_on", day, today)).transpose()?;
+        // Today is not over; its score is the present one.
+        let score_on = score_on.filter(|day| *day < today);
         let lead = self.tables.lead(&lead_id).await?.ok_or_else(no_lead)?;
         let (timeline, ledger, enrolments, consultations, purchases) = tokio::try_join!(
             self.tables.timeline(&lead_id),
@@ -400,6 +402,16 @@ mod tests {
         ] {
             let read = read_day("date", text, today);
             assert_eq!(read.as_ref().map(drop).map_err(Problem::detail), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_day_ends_at_the_funnels_midnight() {
+        for (day, zone, expected) in [
+            ("2027-03-01", Tz::Asia__Tokyo, "2027-03-01T14:59:59.999Z"),
+            ("2027-03-28", Tz::Europe__Berlin, "2027-03-28T21:59:59.999Z"),
+        ] {
+            assert_eq!(time::iso(end_of(day.parse().unwrap(), zone)), expected, "{day}");
         }
     }
 

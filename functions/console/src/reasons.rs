@@ -115,7 +115,10 @@ mod tests {
             // domain
             ("enrolled", "登録"),
             ("being watched", "条件に当てはまるかを定期的に確認中"),
-            ("day-1 settled; the time of day-2, day-3 had passed when enrolled", "day-1 処理済み（day-2, day-3 は登録時点で予定時刻を過ぎていたため省略）"),
+            (
+                "day-1 settled; the time of day-2, day-3 had passed when enrolled",
+                "day-1 処理済み（day-2, day-3 は登録時点で予定時刻を過ぎていたため省略）",
+            ),
             ("what it announces has already begun", "案内する予定がすでに始まっていたため"),
             ("the person is pending", "メールアドレスの確認待ちのため"),
             ("the person is unsubscribed", "配信停止中のため"),
@@ -123,7 +126,10 @@ mod tests {
             ("the person wants no marketing mail", "ご案内メールを希望していないため"),
             ("the person does not want this topic", "このテーマのメールを希望していないため"),
             ("outside the hours in which mail goes out", "配信できる時間帯になるまで待機"),
-            ("its hours and the quiet hours leave no time to send", "配信時間帯と配信しない時間帯の設定により、送信できる時間がないため"),
+            (
+                "its hours and the quiet hours leave no time to send",
+                "配信時間帯と配信しない時間帯の設定により、送信できる時間がないため",
+            ),
             ("the person asked for a pause", "ご本人の希望により一時停止中"),
             ("the cap leaves no mail to send", "配信数の上限が0通のため"),
             ("the person has had enough mail lately", "配信数の上限に達しているため待機"),
@@ -134,10 +140,16 @@ mod tests {
             ("tag(\"vip\") came true", "条件を満たした: tag(\"vip\")"),
             // delivery
             ("day-1 settled", "day-1 処理済み"),
-            ("day-1 settled: what it announces has already begun", "day-1 処理済み: 案内する予定がすでに始まっていたため"),
+            (
+                "day-1 settled: what it announces has already begun",
+                "day-1 処理済み: 案内する予定がすでに始まっていたため",
+            ),
             ("day-1 done", "day-1 実行済み"),
             ("day-1 not sent: the person is unsubscribed", "day-1 送信見送り: 配信停止中のため"),
-            ("day-1 not sent: the funnel has no mail day-1 any more", "day-1 送信見送り: メール day-1 がなくなったため"),
+            (
+                "day-1 not sent: the funnel has no mail day-1 any more",
+                "day-1 送信見送り: メール day-1 がなくなったため",
+            ),
             ("score >= 50: yes", "条件に該当: score >= 50"),
             ("score >= 50: no", "条件に該当せず: score >= 50"),
             ("score >= 50 is true", "条件を満たしている: score >= 50"),
@@ -148,9 +160,15 @@ mod tests {
             ("nurture has priority", "「七日間の<メール>」を優先"),
             ("the broadcast is paused", "一斉配信が一時停止中のため"),
             ("what ends the sequence has happened", "終了の条件を満たしたため"),
-            ("held: mails/day-1.md:3: `{{ x }}`: no", "メールを作成できず保留: mails/day-1.md:3: `{{ x }}`: no"),
+            (
+                "held: mails/day-1.md:3: `{{ x }}`: no",
+                "メールを作成できず保留: mails/day-1.md:3: `{{ x }}`: no",
+            ),
             ("given up: the other system answered 500", "外部システムへの通知を断念: 応答 500"),
-            ("given up: the other system could not be reached: no answer in time", "外部システムへの通知を断念: 接続できず（no answer in time）"),
+            (
+                "given up: the other system could not be reached: no answer in time",
+                "外部システムへの通知を断念: 接続できず（no answer in time）",
+            ),
             ("nobody of the team is called so", "宛先のチームメンバーがいないため"),
             ("the funnel has no such sequence any more", "このシーケンスがなくなったため"),
             ("the sequence has no such step any more", "このステップがなくなったため"),

@@ -238,7 +238,8 @@ pub(crate) mod tests {
     }
 
     fn enrolments() -> Vec<Enrolment> {
-        let decision = |step: &str, when: &str, why: &str| Decision { step: id(step), at: at(when), why: why.into() };
+        let decision =
+            |step: &str, when: &str, why: &str| Decision { step: id(step), at: at(when), why: why.into() };
         vec![
             enrolment("nurture", EnrolmentState::Stopped, "customer_paid"),
             Enrolment {
@@ -280,11 +281,16 @@ pub(crate) mod tests {
             price: 880_000,
             currency: "JPY".into(),
         };
-        let told = Fact::Told { fact: id("ordered"), values: BTreeMap::from([("items".into(), "<水筒>".into())]) };
+        let told =
+            Fact::Told { fact: id("ordered"), values: BTreeMap::from([("items".into(), "<水筒>".into())]) };
         vec![
             about("p-1", Fact::PageSeen { page: "pricing".into() }, "2026-11-20T02:00:00Z"),
             about("c-1", booked, "2026-11-20T03:00:00Z"),
-            about("s-1", Fact::ScoreCrossed { threshold: 50, rising: true, score: 55 }, "2026-11-20T03:31:00Z"),
+            about(
+                "s-1",
+                Fact::ScoreCrossed { threshold: 50, rising: true, score: 55 },
+                "2026-11-20T03:31:00Z",
+            ),
             about("g-1", Fact::Tagged { tag: "<vip>".into() }, "2026-11-20T03:32:00Z"),
             about("m-1", Fact::StageChanged { stage: Stage::Mql }, "2026-11-20T03:33:00Z"),
             about("o-1", told, "2026-11-21T03:00:00Z"),
@@ -467,8 +473,10 @@ pub(crate) mod tests {
     #[test]
     fn who_is_watched_or_waits_is_told_from_who_goes_on() {
         let story = story();
-        let told: Vec<_> = story.stays().iter().map(|stay| (stay.enrolment.sequence.to_string(), stay.standing)).collect();
-        let expected = [("nurture", "stopped"), ("onboarding", "active"), ("offer", "waiting"), ("asleep", "watched")];
+        let told: Vec<_> =
+            story.stays().iter().map(|stay| (stay.enrolment.sequence.to_string(), stay.standing)).collect();
+        let expected =
+            [("nurture", "stopped"), ("onboarding", "active"), ("offer", "waiting"), ("asleep", "watched")];
         assert_eq!(told, expected.map(|(sequence, standing)| (sequence.to_owned(), standing)));
         assert_eq!(standing(&enrolment("over", EnrolmentState::Finished, "day-7 settled")), "finished");
     }

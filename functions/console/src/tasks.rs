@@ -49,7 +49,10 @@ impl Console {
                     names.insert(task.lead_id.clone(), lead.and_then(|Lead { name, .. }| name));
                 }
             }
-            all.push(Duties { tasks: tasks.into_iter().map(|task| duty(task, &names, now)).collect(), member });
+            all.push(Duties {
+                tasks: tasks.into_iter().map(|task| duty(task, &names, now)).collect(),
+                member,
+            });
         }
         self.shown(&Sight::Tasks { chosen: chosen.as_ref(), duties: &all })
     }

@@ -43,10 +43,9 @@ const LINKS: [(&str, &str); 4] = [
     ("booking_url", "/booking"),
     ("apply_url", "/apply"),
     ("download_url", "/pages/"),
-    ("preferences_url", "/preferences"),
 ];
 /// Links with a person's own key: nobody hears of clicks on them.
-const UNHEARD: [&str; 3] = ["unsubscribe_url", "manage_url", "confirm_url"];
+const UNHEARD: [&str; 4] = ["unsubscribe_url", "preferences_url", "manage_url", "confirm_url"];
 
 /// Where a condition stands in its file.
 #[derive(Debug, Clone, Copy)]
@@ -430,8 +429,7 @@ impl Parser<'_> {
             let what = format!("nobody hears of clicks on `{link}`: it holds the person's own key");
             return self.slip(at, what, "ask for what follows from it: `ever(\"unsubscribed\")`");
         }
-        // The way to the preferences is in the frame of every mail.
-        let text = self.names.mail_texts.get(mail).filter(|_| link != "preferences_url");
+        let text = self.names.mail_texts.get(mail);
         if link.is_empty() || text.is_some_and(|text| !text.contains(link)) {
             let what = format!("the mail `{mail}` has no link `{link}`");
             return self.slip(

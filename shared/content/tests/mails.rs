@@ -601,9 +601,13 @@ fn links_that_act_for_a_person_are_not_tracked() {
             &format!("+++\ntitle = \"確認\"\ndescription = \"確認\"\n{form}+++\n\n# 確認\n\n{place}"),
         );
     }
-    trial.mail(
-        "",
-        "[確認]({{ confirm_url }})\n\n[設定]({{ preferences_url }})と[停止]({{ unsubscribe_url }})\n\n[予約]({{ booking_url }})",
+    trial.write(
+        "sequences/confirm.toml",
+        "name = \"確認\"\nclass = \"transactional\"\nentry = [\"opt_in_requested\"]\n\n[[steps]]\nid = \"ask\"\nsend = \"trial\"\n",
+    );
+    trial.write(
+        "mails/trial.md",
+        "+++\nsubject = \"確認\"\npreheader = \"確認\"\nclass = \"transactional\"\n+++\n\n[確認]({{ confirm_url }})\n\n[設定]({{ preferences_url }})と[停止]({{ unsubscribe_url }})\n\n[予約]({{ booking_url }})",
     );
     let funnel = trial.load();
     let html = rendered(&funnel, &context(), &person::lead()).html;

@@ -142,9 +142,8 @@ impl Known<'_> {
     /// Whether the trigger has happened, since that moment if there is one.
     pub fn happened(&self, trigger: &Trigger, since: Option<DateTime<Utc>>) -> bool {
         let late_enough = |at: DateTime<Utc>| at <= self.now && since.is_none_or(|since| at >= since);
-        let mails = |at: fn(&Engagement) -> Option<DateTime<Utc>>| {
-            self.ledger.iter().filter_map(at).any(late_enough)
-        };
+        let mails =
+            |at: fn(&Engagement) -> Option<DateTime<Utc>>| self.ledger.iter().filter_map(at).any(late_enough);
         // Mail's facts are told by the ledger; the timeline leaves them out.
         match trigger {
             Trigger::Fact(FactKind::MailOpened) => mails(|mail| mail.opened_at),
@@ -238,7 +237,9 @@ impl Condition {
             | Self::Source(_)
             | Self::Magnet(_)
             | Self::Locale(_) => Needs::default(),
-            Self::Score(..) | Self::SilentDays(..) => Needs { ledger: true, timeline: true, enrolments: false },
+            Self::Score(..) | Self::SilentDays(..) => {
+                Needs { ledger: true, timeline: true, enrolments: false }
+            }
             Self::Opened(_) | Self::Clicked { .. } => Needs { ledger: true, ..Needs::default() },
             Self::Seen { .. } => Needs { timeline: true, ..Needs::default() },
             Self::Ever(trigger) | Self::Happened(trigger) => trigger.needs(),

@@ -79,9 +79,11 @@ pub fn concerns_people_inside(event: &Event, sequences: &[Sequence]) -> bool {
     let kind = event.fact.kind();
     sequences.iter().any(|sequence| {
         ends(sequence, &event.fact)
-            || sequence.program.steps.iter().any(
-                |step| matches!(&step.act, Act::WaitFor { test, .. } if test.condition.listens_to(kind)),
-            )
+            || sequence
+                .program
+                .steps
+                .iter()
+                .any(|step| matches!(&step.act, Act::WaitFor { test, .. } if test.condition.listens_to(kind)))
     })
 }
 
@@ -260,7 +262,11 @@ mod tests {
             (opted_in("other"), vec!["+nurture 29921820", "?asleep 29921820"]),
             (booked(), vec!["+consultation/c-1 1", "?asleep 29921820"]),
             (
-                Fact::ConsultationRescheduled { consultation_id: id("c-1"), version: 2, scheduled_date: start },
+                Fact::ConsultationRescheduled {
+                    consultation_id: id("c-1"),
+                    version: 2,
+                    scheduled_date: start,
+                },
                 vec!["+consultation/c-1 2", "?asleep 29921820"],
             ),
             (paid(), vec!["+onboarding/u-1 29921820", "?asleep 29921820"]),
@@ -276,11 +282,15 @@ mod tests {
             (crossed(75, false), vec![]),
             (crossed(20, true), vec!["?cooled 29921820"]),
             (crossed(20, false), vec![]),
-            (Fact::MailOpened { engagement_id: "e".into(), email_campaign_id: "c".into(), machine: false }, vec![
-                "?asleep 29921820",
-            ]),
+            (
+                Fact::MailOpened { engagement_id: "e".into(), email_campaign_id: "c".into(), machine: false },
+                vec!["?asleep 29921820"],
+            ),
             // A machine's opening says nothing about her.
-            (Fact::MailOpened { engagement_id: "e".into(), email_campaign_id: "c".into(), machine: true }, vec![]),
+            (
+                Fact::MailOpened { engagement_id: "e".into(), email_campaign_id: "c".into(), machine: true },
+                vec![],
+            ),
             (Fact::OptInRequested { source: None, lead_magnet_type: None }, vec![]),
             (Fact::Unsubscribed {}, vec![]),
             (Fact::MailSent { engagement_id: "e".into(), email_campaign_id: "c".into() }, vec![]),
@@ -327,7 +337,14 @@ mod tests {
             ("no exit of its", "onboarding", Some("u-1"), early, cancelled, false),
             ("silence", "nurture", None, early, Fact::Unsubscribed {}, true),
             ("silence before a new yes", "nurture", None, late, Fact::Unsubscribed {}, false),
-            ("silence is no matter for what she asked for", "onboarding", None, early, Fact::Unsubscribed {}, false),
+            (
+                "silence is no matter for what she asked for",
+                "onboarding",
+                None,
+                early,
+                Fact::Unsubscribed {},
+                false,
+            ),
         ] {
             let enrolment = entered(name, subject, at);
             assert_eq!(stops(&happening(fact.clone()), find(name), &enrolment), expected, "{what}");

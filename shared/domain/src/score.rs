@@ -168,13 +168,8 @@ impl Scoring {
     }
 
     fn count(&self, known: &Known<'_>) -> Count {
-        let mut count = Count {
-            fit: 0,
-            behaviour: 0,
-            entries: vec![],
-            quiet_since: known.lead.opt_in_date,
-            decays: 0,
-        };
+        let mut count =
+            Count { fit: 0, behaviour: 0, entries: vec![], quiet_since: known.lead.opt_in_date, decays: 0 };
         let without = Self::default();
         let as_fit = Known { scoring: &without, enrolments: &[], ..*known };
         for rule in self.fit.iter().filter(|rule| rule.test.condition.holds(&as_fit)) {
@@ -186,7 +181,9 @@ impl Scoring {
         for (at, _, fact) in acts(known) {
             self.decay_until(&mut count, at);
             let view = nth_view(&mut views, &fact);
-            for (number, rule) in self.behaviour.iter().enumerate().filter(|(_, rule)| rule.is_about(&fact, view)) {
+            for (number, rule) in
+                self.behaviour.iter().enumerate().filter(|(_, rule)| rule.is_about(&fact, view))
+            {
                 let earlier = given.get(&number).copied();
                 let repeated = earlier.is_some_and(|(_, last)| match rule.once {
                     Once::Always => false,
@@ -271,7 +268,8 @@ impl Count {
 /// ledger that it was opened, clicked or came back. What happened at the same moment is in the order
 /// of names, so that the score never depends on the order in which rows were read.
 fn acts(known: &Known<'_>) -> Vec<(DateTime<Utc>, String, Fact)> {
-    let told = known.timeline.iter().map(|event| (event.occurred_at, event.event_id.clone(), event.fact.clone()));
+    let told =
+        known.timeline.iter().map(|event| (event.occurred_at, event.event_id.clone(), event.fact.clone()));
     let mail = known.ledger.iter().flat_map(|row| {
         let act = |at: Option<DateTime<Utc>>, fact: fn(String, String, &Engagement) -> Fact| {
             let fact = fact(row.engagement_id.clone(), row.email_campaign_id.clone(), row);

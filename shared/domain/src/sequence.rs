@@ -86,8 +86,8 @@ pub struct Step {
     pub id: Id,
     pub when: When,
     pub act: Act,
-    /// The step after it; none is the end. A branch, a wait and a split have targets of their own,
-    /// and go on with the step below when they are left out.
+    /// The step after it; none is the end. A branch, a wait and a split have targets of their own:
+    /// there it is the step below, for whoever leaves the decision out.
     pub next: Option<Id>,
 }
 
@@ -96,21 +96,52 @@ pub struct Step {
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Sends a mail; `calendar` attaches the appointment.
-    Send { mail: Id, calendar: bool },
+    Send {
+        mail: Id,
+        calendar: bool,
+    },
     /// Waits until the test holds, at most `within` (a time after the step before).
-    WaitFor { test: Test, within: When, then: Option<Id>, otherwise: Option<Id> },
-    Branch { test: Test, then: Option<Id>, otherwise: Option<Id> },
+    WaitFor {
+        test: Test,
+        within: When,
+        then: Option<Id>,
+        otherwise: Option<Id>,
+    },
+    Branch {
+        test: Test,
+        then: Option<Id>,
+        otherwise: Option<Id>,
+    },
     /// To one of the steps, by weight.
-    Split { targets: Vec<(Id, u32)> },
-    Tag { tag: String },
-    Untag { tag: String },
-    Attribute { values: BTreeMap<String, String> },
-    Stage { stage: Stage },
+    Split {
+        targets: Vec<(Id, u32)>,
+    },
+    Tag {
+        tag: String,
+    },
+    Untag {
+        tag: String,
+    },
+    Attribute {
+        values: BTreeMap<String, String>,
+    },
+    Stage {
+        stage: Stage,
+    },
     /// A task for somebody of the team.
-    Task { title: String, assignee: Id, due: When },
+    Task {
+        title: String,
+        assignee: Id,
+        due: When,
+    },
     /// A mail to somebody of the team.
-    Notice { text: String, to: Id },
-    Webhook { url: String },
+    Notice {
+        text: String,
+        to: Id,
+    },
+    Webhook {
+        url: String,
+    },
 }
 
 impl Act {
@@ -155,7 +186,8 @@ impl When {
     pub fn parse(text: &str) -> Result<Self, WhenError> {
         let clock = |text: &str| {
             // chrono takes `7:00` and `07: 0` too; one way to write a time is enough.
-            let colon = |(place, byte): (usize, u8)| if place == 2 { byte == b':' } else { byte.is_ascii_digit() };
+            let colon =
+                |(place, byte): (usize, u8)| if place == 2 { byte == b':' } else { byte.is_ascii_digit() };
             let written = text.len() == 5 && text.bytes().enumerate().all(colon);
             written.then(|| NaiveTime::parse_from_str(text, "%H:%M").ok()).flatten().ok_or(WhenError)
         };
@@ -467,7 +499,7 @@ impl Program {
                 break Some(step);
             }
             passed.push(step.id.as_str());
-            to = self.passing(step);
+            to.clone_from(&step.next);
         };
         let why = match passed.as_slice() {
             [] => why.to_owned(),
@@ -485,7 +517,8 @@ impl Program {
             };
         };
         let wanted = step.when.due(enrolment.anchor, from, zone);
-        let enrolment = Enrolment { step: Some(step.id.clone()), waiting: false, why, ..enrolment }.due_at(wanted);
+        let enrolment =
+            Enrolment { step: Some(step.id.clone()), waiting: false, why, ..enrolment }.due_at(wanted);
         // A mail comes due when it may go out, so that nobody has to be asked twice.
         match step.act {
             Act::Send { .. } => match next_open(&self.windows, wanted.max(now), zone) {
@@ -494,13 +527,6 @@ impl Program {
             },
             _ => enrolment,
         }
-    }
-
-    /// Where a person goes on who leaves the step out.
-    fn passing(&self, step: &Step) -> Option<Id> {
-        let below = || self.steps.iter().skip_while(|other| other.id != step.id).nth(1);
-        let decides = step.next.is_none() && step.act.decides();
-        if decides { below().map(|step| step.id.clone()) } else { step.next.clone() }
     }
 
     /// Puts a step off, to the time of day that it had if that is not too early. What follows it in
@@ -525,12 +551,7 @@ impl Program {
     }
 
     /// The step that a split leads this person to: always the same one.
-    pub fn split<'a>(
-        &self,
-        enrolment: &Enrolment,
-        step: &Step,
-        targets: &'a [(Id, u32)],
-    ) -> Option<&'a Id> {
+    pub fn split<'a>(&self, enrolment: &Enrolment, step: &Step, targets: &'a [(Id, u32)]) -> Option<&'a Id> {
         let total: u64 = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let mut hash = Sha256::new();
         for part in [enrolment.lead_id.as_str(), enrolment.sequence.as_str(), step.id.as_str()] {

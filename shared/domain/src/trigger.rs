@@ -145,17 +145,24 @@ mod tests {
     #[test]
     fn a_trigger_is_set_off_by_its_own_facts_and_no_others() {
         let crossed = |rising| Fact::ScoreCrossed { threshold: 50, rising, score: 60 };
-        let all: Vec<_> = FactKind::ALL.map(fact).into_iter().chain([crossed(true), crossed(false)]).collect();
+        let all: Vec<_> =
+            FactKind::ALL.map(fact).into_iter().chain([crossed(true), crossed(false)]).collect();
         for (trigger, facts) in triggers() {
             for fact in &all {
                 // Any score that crosses, rising or falling, is of one kind.
-                let kind = trigger == Trigger::Fact(FactKind::ScoreCrossed) && fact.kind() == FactKind::ScoreCrossed;
+                let kind =
+                    trigger == Trigger::Fact(FactKind::ScoreCrossed) && fact.kind() == FactKind::ScoreCrossed;
                 let same = |own: &Fact| match (own, fact) {
-                    (Fact::ScoreCrossed { rising, .. }, Fact::ScoreCrossed { rising: is, .. }) => rising == is,
+                    (Fact::ScoreCrossed { rising, .. }, Fact::ScoreCrossed { rising: is, .. }) => {
+                        rising == is
+                    }
                     _ => own == fact,
                 };
                 assert_eq!(trigger.matches(fact), kind || facts.iter().any(same), "{trigger:?} {fact:?}");
-                assert!(!trigger.matches(fact) || trigger.kind() == Some(fact.kind()), "{trigger:?} {fact:?}");
+                assert!(
+                    !trigger.matches(fact) || trigger.kind() == Some(fact.kind()),
+                    "{trigger:?} {fact:?}"
+                );
             }
             let watched = matches!(trigger, Trigger::Inactive { .. } | Trigger::ScoreFallsTo(_));
             assert_eq!(trigger.is_watched(), watched, "{trigger:?}");

@@ -45,7 +45,14 @@ fn sequence(name: &str, title: &str, step: &str, act: Act) -> Sequence {
 fn broadcast(name: &str, title: &str, segment: Option<&str>, per_hour: Option<u32>) -> Broadcast {
     let send = Act::Send { mail: id("news"), calendar: false };
     let sequence = sequence(&format!("broadcast-{name}"), title, "mail", send);
-    Broadcast { id: id(name), name: title.into(), mail: id("news"), segment: segment.map(id), per_hour, sequence }
+    Broadcast {
+        id: id(name),
+        name: title.into(),
+        mail: id("news"),
+        segment: segment.map(id),
+        per_hour,
+        sequence,
+    }
 }
 
 pub(crate) fn funnel(locale: Locale) -> Funnel {
@@ -82,7 +89,13 @@ pub(crate) fn funnel(locale: Locale) -> Funnel {
     }];
     funnel.plans.retain(|plan| plan.id.as_str() != "premium");
     let name = "半年プラン".into();
-    funnel.plans.push(Plan { id: id("premium"), name, description: String::new(), price: 880_000, months: 6 });
+    funnel.plans.push(Plan {
+        id: id("premium"),
+        name,
+        description: String::new(),
+        price: 880_000,
+        months: 6,
+    });
     funnel.consultation.as_mut().unwrap().host_names.insert(id("michino"), "道野あかり".into());
     funnel
 }
@@ -126,7 +139,10 @@ fn broadcasts_page(locale: Locale) -> String {
     let (funnel, rows) = (funnel(locale), rows());
     let pages = rows.iter().map(|row| {
         let pair = [row.clone(), None];
-        render(locale, &Sight::Broadcasts(&crate::broadcasts::shown(&funnel, &pair, at("2026-11-25T01:00:00Z"))))
+        render(
+            locale,
+            &Sight::Broadcasts(&crate::broadcasts::shown(&funnel, &pair, at("2026-11-25T01:00:00Z"))),
+        )
     });
     pages.collect::<Vec<_>>().join("\n")
 }
@@ -154,8 +170,7 @@ fn the_dashboard_shows_days_sums_goals_and_what_is_not_there_yet() {
 #[test]
 fn a_day_shows_every_figure_or_says_that_it_waits_for_the_night() {
     let (counted, today) = (day(&row("2026-11-24", 4), &funnel(Locale::Ja).goals), date("2026-11-25"));
-    let shown =
-        render(Locale::Ja, &Sight::Day { date: date("2026-11-24"), today, counted: Some(&counted) });
+    let shown = render(Locale::Ja, &Sight::Day { date: date("2026-11-24"), today, counted: Some(&counted) });
     for expected in [
         "2026年11月24日(火)",
         "¥660,000",
@@ -191,7 +206,8 @@ fn a_lead_is_shown_with_all_that_happened_and_nothing_typed_becomes_markup() {
     ] {
         assert!(page.contains(expected), "{expected}");
     }
-    for typed in ["<花子>", "<b>整えたい", "<IT>", "<水筒>", "<vip>", "<メール>", "<お知らせ>"] {
+    for typed in ["<花子>", "<b>整えたい", "<IT>", "<水筒>", "<vip>", "<メール>", "<お知らせ>"]
+    {
         assert!(!page.contains(typed), "{typed}");
     }
 }
@@ -201,11 +217,25 @@ fn the_timeline_tells_facts_by_the_funnels_own_names_and_mail_to_the_team() {
     for (locale, expected) in [
         (
             Locale::Ja,
-            ["ページ閲覧", "タグ付与", "有望リード（MQL）", "50点に到達（55点）", "外部からの通知", "宛先: 大西&lt;たくや&gt;"],
+            [
+                "ページ閲覧",
+                "タグ付与",
+                "有望リード（MQL）",
+                "50点に到達（55点）",
+                "外部からの通知",
+                "宛先: 大西&lt;たくや&gt;",
+            ],
         ),
         (
             Locale::En,
-            ["Page seen", "Tagged", "(MQL)", "came up to 50 (now 55)", "Told from outside", "to 大西&lt;たくや&gt;"],
+            [
+                "Page seen",
+                "Tagged",
+                "(MQL)",
+                "came up to 50 (now 55)",
+                "Told from outside",
+                "to 大西&lt;たくや&gt;",
+            ],
         ),
     ] {
         let page = lead_page(locale, "2026-11-25T01:00:00Z");
@@ -258,7 +288,8 @@ fn a_score_is_explained_and_can_be_asked_for_on_an_earlier_day() {
     for expected in ["2026年11月20日(金) 終了時点", "value=\"2026-11-20\"", "<details open>"] {
         assert!(earlier.contains(expected), "{expected}");
     }
-    let without = Sight::Lead { story: &story(), score: None, score_on: None, now: at("2026-11-25T01:00:00Z") };
+    let without =
+        Sight::Lead { story: &story(), score: None, score_on: None, now: at("2026-11-25T01:00:00Z") };
     assert!(!render(Locale::Ja, &without).contains("score_on"));
 }
 
@@ -270,7 +301,9 @@ fn consent_and_wishes_are_shown_as_far_as_they_go() {
         page_of(&story, Locale::Ja, "2026-11-25T01:00:00Z", None)
     };
     let chosen = shown(|_| ());
-    for expected in ["&lt;お知らせ&gt;", "<dt>1週間の上限</dt><dd>2通</dd>", "<dt>一時停止の期限</dt><dd>2026年12月1日"] {
+    for expected in
+        ["&lt;お知らせ&gt;", "<dt>1週間の上限</dt><dd>2通</dd>", "<dt>一時停止の期限</dt><dd>2026年12月1日"]
+    {
         assert!(chosen.contains(expected), "{expected}");
     }
     assert!(!chosen.contains("確認待ち</span>") && !chosen.contains("メール確認日時"));
@@ -293,7 +326,9 @@ fn consent_and_wishes_are_shown_as_far_as_they_go() {
             ..first
         };
     });
-    for expected in ["新しい&lt;文言&gt;", "<dt>メール確認日時</dt><dd>2026年11月20日(金) 11:00", "203.0.113.8"] {
+    for expected in
+        ["新しい&lt;文言&gt;", "<dt>メール確認日時</dt><dd>2026年11月20日(金) 11:00", "203.0.113.8"]
+    {
         assert!(again.contains(expected), "{expected}");
     }
 }
@@ -389,7 +424,8 @@ fn there_are_words_for_whatever_a_lead_can_be() {
                 ..story.purchases[0].clone()
             });
         }
-        for status in [ConsultationStatus::Booked, ConsultationStatus::Cancelled, ConsultationStatus::Missed] {
+        for status in [ConsultationStatus::Booked, ConsultationStatus::Cancelled, ConsultationStatus::Missed]
+        {
             story.consultations.push(domain::consultation::Consultation {
                 status,
                 host: id("gone"),
@@ -399,10 +435,12 @@ fn there_are_words_for_whatever_a_lead_can_be() {
         use EngagementState as S;
         let states = [S::Claimed, S::Sent, S::Unknown, S::Skipped, S::Bounced, S::Complained];
         for (step, what) in [("day-9", Some(id("day-9"))), ("tell-sales", None)] {
-            story.person.ledger.extend(states.map(|state| Engagement {
-                mail: what.clone(),
-                ..mail(step, state, "2026-11-24T22:00:00Z")
-            }));
+            story.person.ledger.extend(
+                states.map(|state| Engagement {
+                    mail: what.clone(),
+                    ..mail(step, state, "2026-11-24T22:00:00Z")
+                }),
+            );
         }
         let when = at("2026-11-24T22:00:00Z");
         let events = more_facts().map(|fact| Event::about(&id("l-1"), "key", fact, when, Tz::Asia__Tokyo));
@@ -443,7 +481,12 @@ fn more_facts() -> [Fact; 12] {
 
 #[test]
 fn a_person_of_whom_nothing_is_known_but_the_opt_in_has_a_page() {
-    let lead = Lead { preferences: Preferences::default(), attributes: BTreeMap::new(), tags: vec![], ..story().person.lead };
+    let lead = Lead {
+        preferences: Preferences::default(),
+        attributes: BTreeMap::new(),
+        tags: vec![],
+        ..story().person.lead
+    };
     let story = Story { person: Person::of(lead), consultations: vec![], purchases: vec![] };
     assert!(page_of(&story, Locale::Ja, "2026-11-25T01:00:00Z", None).contains("なし"));
 }

@@ -163,7 +163,7 @@ fn a_slip_is_told_at_its_letter() {
         ("ever(\"visited\")", "x:1:6: no fact is called `visited` | known here: "),
         ("inside(\"followup\")", "x:1:8: there is no sequence `followup` | did you mean `follow-up`?"),
         ("segment(\"fan\")", "x:1:9: there is no segment `fan` | did you mean `fans`?"),
-        ("tag(\"vpi\")", "x:1:5: warning: nobody gives the tag `vpi` | did you mean `vip`?"),
+        ("tag(\"vib\")", "x:1:5: warning: nobody gives the tag `vib` | did you mean `vip`?"),
         (
             "source == \"instagran\"",
             "x:1:11: warning: simulation.toml knows no source `instagran` | did you mean `instagram`?",

@@ -15,7 +15,7 @@ use crate::mail::{
     Frame, Mail, OFFER_VARIABLES, OWN_VARIABLES, PURCHASE_VARIABLES, VARIABLES,
 };
 use crate::markdown::{self, Block};
-use crate::problem::{Source, suggest};
+use crate::problem::{Problem, Source, suggest};
 use crate::reader::{At, Reader, parse};
 
 /// Gmail clips a mail at 102 KB of HTML, and with it the unsubscribe link.
@@ -99,6 +99,10 @@ pub(super) fn class(text: &str) -> Result<MailClass, String> {
 /// Lays every mail out, for everybody who may get it: tells what is wrong with the layout, and
 /// what is too long.
 pub(super) fn lay_out(funnel: &mut Funnel, problems: &mut Problems) {
+    // It will not start anyway.
+    if problems.iter().any(Problem::is_error) {
+        return;
+    }
     if funnel.layout.is_some() {
         let before = problems.len();
         funnel.check_layout(problems);

@@ -181,6 +181,10 @@ fn check_form(page: &Page, problems: &mut Problems) {
 /// Every value that the pages show must be there. What they show is the same for everybody, so
 /// this is known before anybody looks.
 pub(super) fn check_values(funnel: &Funnel, declared: &Declared, problems: &mut Problems) {
+    // Where something else is wrong, values are missing because of that.
+    if problems.iter().any(Problem::is_error) {
+        return;
+    }
     let variables = funnel.page_variables("https://example.com");
     let plain = OWN_VARIABLES.into_iter().chain(OFFER_VARIABLES).chain(["form"]);
     let known: Vec<String> = plain

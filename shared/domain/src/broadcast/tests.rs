@@ -40,7 +40,11 @@ fn every_command_is_followed_or_refused_in_every_state() {
     ] {
         for (command, expected) in [(Plan, plan), (Start, start), (Pause, pause), (Resume, resume)] {
             let after = follow(state.map(broadcast), command);
-            assert_eq!(after.as_ref().map(|row| row.state).map_err(|error| *error), expected, "{command:?} {state:?}");
+            assert_eq!(
+                after.as_ref().map(|row| row.state).map_err(|error| *error),
+                expected,
+                "{command:?} {state:?}"
+            );
             let Ok(after) = after else { continue };
             // Whatever was under way for the earlier version finds itself outdated.
             assert_eq!(after.version, state.map_or(1, |_| 8), "{command:?} {state:?}");
@@ -54,7 +58,10 @@ fn every_command_is_followed_or_refused_in_every_state() {
 #[test]
 fn planning_counts_anew_starting_begins_anew_and_resuming_goes_on() {
     let planned = follow(Some(broadcast(Planned)), Plan).unwrap();
-    assert_eq!((planned.after, planned.planned, planned.excluded, planned.queued), (None, 0, BTreeMap::new(), 0));
+    assert_eq!(
+        (planned.after, planned.planned, planned.excluded, planned.queued),
+        (None, 0, BTreeMap::new(), 0)
+    );
     let started = follow(Some(broadcast(Planned)), Start).unwrap();
     assert_eq!((started.after, started.planned), (None, 900));
     let paused = follow(Some(broadcast(Sending)), Pause).unwrap();
@@ -105,7 +112,9 @@ fn a_tick_of_an_earlier_version_is_not_the_present_one() {
     let stored = serde_json::to_value(&tick).unwrap();
     assert_eq!(serde_json::from_value::<BroadcastTick>(stored).unwrap(), tick);
     // It is told from a due step, which waits in the same queue.
-    assert!(serde_json::from_str::<crate::sequence::DueStep>(r#"{"broadcast":"year-end","version":7}"#).is_err());
+    assert!(
+        serde_json::from_str::<crate::sequence::DueStep>(r#"{"broadcast":"year-end","version":7}"#).is_err()
+    );
 }
 
 #[test]

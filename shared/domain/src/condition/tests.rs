@@ -151,8 +151,7 @@ fn hanako() -> Person {
         [("industry".to_owned(), "IT".to_owned()), ("employees".to_owned(), "250".to_owned())].into();
     hanako.lead.locale = Some("ja".into());
     let watched = enrolment("watching").watched_until(at(NOW));
-    hanako.enrolments =
-        vec![enrolment("follow-up"), enrolment("nurture").stop("out").unwrap(), watched];
+    hanako.enrolments = vec![enrolment("follow-up"), enrolment("nurture").stop("out").unwrap(), watched];
     hanako.entered_at = Some(at("2026-11-15T00:00:00Z"));
     hanako.scoring = scoring();
     hanako
@@ -283,7 +282,9 @@ fn what_a_condition_needs_is_enough_to_decide_it() {
 #[test]
 fn a_number_is_a_whole_number_and_nothing_else_is() {
     let mut hanako = hanako();
-    for (known, holds) in [("100", true), ("99", false), ("-5", false), ("1e3", false), ("千", false), ("", false)] {
+    for (known, holds) in
+        [("100", true), ("99", false), ("-5", false), ("1e3", false), ("千", false), ("", false)]
+    {
         hanako.lead.attributes.insert("employees".into(), known.into());
         assert_eq!(number(Compare::AtLeast, 100).holds(&hanako.known(at(NOW))), holds, "{known:?}");
     }
@@ -310,7 +311,8 @@ fn silence_is_broken_by_what_she_does_and_not_by_what_is_done_to_her() {
     let row = sent("day-1", "2026-11-10T00:00:00Z");
     let proxy = Engagement { machine_opened: true, ..row.clone() };
     let acts = clicked(opened(row.clone(), "2026-11-11T01:00:00Z"), "x", "2026-11-12T01:00:00Z");
-    for (row, days) in [(row.clone(), 82), (proxy, 82), (opened(row, "2026-11-11T01:00:00Z"), 11), (acts, 10)] {
+    for (row, days) in [(row.clone(), 82), (proxy, 82), (opened(row, "2026-11-11T01:00:00Z"), 11), (acts, 10)]
+    {
         let known = Person { ledger: vec![row], ..person() };
         assert!(silent(&known, days), "{known:?}");
     }
@@ -362,7 +364,8 @@ fn after(mut person: Person, kind: FactKind) -> Vec<Person> {
             return leads.map(|lead| tell(Person { lead, ..person.clone() })).collect();
         }
         K::StageChanged => {
-            let moves = Stage::ALL.map(|stage| lead::move_to(person.lead.clone(), stage, "k", now, Asia__Tokyo));
+            let moves =
+                Stage::ALL.map(|stage| lead::move_to(person.lead.clone(), stage, "k", now, Asia__Tokyo));
             let leads = moves.into_iter().flatten().map(|change| change.lead);
             return leads.map(|lead| tell(Person { lead, ..person.clone() })).collect();
         }

@@ -67,7 +67,8 @@ fn download(magnet: &str) -> Fact {
 /// Somebody by these rules, of a company with so many people.
 fn scored(scoring: Scoring, employees: Option<&str>) -> Person {
     let mut person = Person { scoring, ..person() };
-    person.lead.attributes = employees.map(|known| ("employees".to_owned(), known.to_owned())).into_iter().collect();
+    person.lead.attributes =
+        employees.map(|known| ("employees".to_owned(), known.to_owned())).into_iter().collect();
     person
 }
 
@@ -118,7 +119,8 @@ fn what_people_do_gives_and_takes_points() {
         ("no interest", ledger(vec![open]).did(unsubscribed.clone(), "2026-09-02T00:00:00Z"), 2),
         (
             "lost interest",
-            bare().did(download("whitepaper"), "2026-09-02T00:00:00Z")
+            bare()
+                .did(download("whitepaper"), "2026-09-02T00:00:00Z")
                 .did(seen("pricing"), "2026-09-03T00:00:00Z")
                 .did(unsubscribed, "2026-09-04T00:00:00Z"),
             10,
@@ -130,7 +132,8 @@ fn what_people_do_gives_and_takes_points() {
 
 #[test]
 fn the_same_thing_counts_as_often_as_the_rule_says_and_never_beyond_its_cap() {
-    let views = ["02T00:00", "02T12:00", "03T00:00", "03T12:00", "03T23:59", "04T12:00", "05T12:00", "06T12:00"];
+    let views =
+        ["02T00:00", "02T12:00", "03T00:00", "03T12:00", "03T23:59", "04T12:00", "05T12:00", "06T12:00"];
     let person = |once, at_most, points, times| {
         let rule = rule("pricing", page(times), points, at_most, once);
         let scoring = Scoring { behaviour: vec![rule], ..Scoring::default() };
@@ -207,7 +210,11 @@ fn a_score_never_falls_below_nothing_and_owes_nothing() {
                 .did(seen("pricing"), "2026-09-03T00:00:00Z"),
             10,
         ),
-        ("a fit may be taken away", scored(seed(), Some("100")).did(unsubscribed(), "2026-09-02T00:00:00Z"), 0),
+        (
+            "a fit may be taken away",
+            scored(seed(), Some("100")).did(unsubscribed(), "2026-09-02T00:00:00Z"),
+            0,
+        ),
         ("a bad fit", student.clone(), 0),
         ("is made up for first", student.clone().did(download("whitepaper"), "2026-09-02T00:00:00Z"), 0),
         (
@@ -326,9 +333,16 @@ fn inside(sequence: &str) -> Enrolment {
 
 #[test]
 fn a_band_is_the_highest_that_has_been_reached() {
-    for (total, expected) in
-        [(0, "cold"), (24, "cold"), (25, "warm"), (49, "warm"), (50, "hot"), (74, "hot"), (75, "very-hot"), (999, "very-hot")]
-    {
+    for (total, expected) in [
+        (0, "cold"),
+        (24, "cold"),
+        (25, "warm"),
+        (49, "warm"),
+        (50, "hot"),
+        (74, "hot"),
+        (75, "very-hot"),
+        (999, "very-hot"),
+    ] {
         assert_eq!(seed().band(total).map(|band| band.id.as_str()), Some(expected), "{total}");
     }
     assert_eq!(Scoring::default().band(10), None);
@@ -369,7 +383,10 @@ fn only_facts_that_can_change_a_score_are_listened_to() {
         (Scoring { decay: decay.clone(), ..Scoring::default() }, vec![]),
         (fits(employees(1, 2)), vec![K::OptInRequested, K::OptedIn]),
         (fits(Condition::Tag("vip".into())), vec![K::OptInRequested, K::OptedIn, K::Tagged]),
-        (fits(Condition::Stage(Compare::Equal, crate::lead::Stage::Mql)), vec![K::StageChanged, K::CustomerPaid]),
+        (
+            fits(Condition::Stage(Compare::Equal, crate::lead::Stage::Mql)),
+            vec![K::StageChanged, K::CustomerPaid],
+        ),
         (rules(page(1)), vec![K::PageSeen]),
         (rules(Trigger::Told(id("ordered"))), vec![K::Told]),
         (rules(Trigger::Fact(K::ConsultationMissed)), vec![K::ConsultationMissed]),
@@ -460,9 +477,9 @@ fn any_scoring() -> impl Strategy<Value = Scoring> {
         Trigger::Fact(FactKind::MailBounced),
         Trigger::Fact(FactKind::Tagged),
     ]);
-    let rule = (on, -30_i64..60, proptest::option::of(0_i64..80), any_once()).prop_map(|(on, points, at_most, once)| {
-        BehaviourRule { name: format!("{on:?}"), on, points, at_most, once }
-    });
+    let rule = (on, -30_i64..60, proptest::option::of(0_i64..80), any_once()).prop_map(
+        |(on, points, at_most, once)| BehaviourRule { name: format!("{on:?}"), on, points, at_most, once },
+    );
     let fits = proptest::sample::select(vec![
         Condition::Tag("source:instagram".into()),
         Condition::Ever(Trigger::Told(id("ordered"))),
@@ -473,8 +490,12 @@ fn any_scoring() -> impl Strategy<Value = Scoring> {
         rules.into_iter().map(|(after_days, points)| Decay { after_days, points }).collect()
     });
     let behaviour = proptest::collection::vec(rule, 0..6);
-    (proptest::collection::vec(fits, 0..3), behaviour, decay)
-        .prop_map(|(fit, behaviour, decay)| Scoring { fit, behaviour, decay, ..seed() })
+    (proptest::collection::vec(fits, 0..3), behaviour, decay).prop_map(|(fit, behaviour, decay)| Scoring {
+        fit,
+        behaviour,
+        decay,
+        ..seed()
+    })
 }
 
 fn anybody() -> impl Strategy<Value = Person> {

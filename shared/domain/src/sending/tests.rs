@@ -87,9 +87,19 @@ fn mail_goes_out_at_the_first_moment_at_which_all_windows_are_open() {
         (vec![hours("08:00", "21:00")], "2026-11-22T03:30:00Z", Asia__Tokyo, Some("2026-11-22T03:30:00Z")),
         (vec![hours("08:00", "21:00")], "2026-11-22T12:00:00Z", Asia__Tokyo, Some("2026-11-22T23:00:00Z")),
         (vec![workdays()], "2026-11-22T03:30:00Z", Asia__Tokyo, Some("2026-11-22T15:00:00Z")),
-        (vec![workdays(), hours("08:00", "21:00")], "2026-11-20T12:00:00Z", Asia__Tokyo, Some("2026-11-22T23:00:00Z")),
+        (
+            vec![workdays(), hours("08:00", "21:00")],
+            "2026-11-20T12:00:00Z",
+            Asia__Tokyo,
+            Some("2026-11-22T23:00:00Z"),
+        ),
         (vec![tuesdays(), workdays()], "2026-11-24T03:00:00Z", Asia__Tokyo, Some("2026-12-01T01:00:00Z")),
-        (vec![hours("22:00", "02:00"), hours("01:00", "09:00")], "2026-11-22T03:00:00Z", Asia__Tokyo, Some("2026-11-22T16:00:00Z")),
+        (
+            vec![hours("22:00", "02:00"), hours("01:00", "09:00")],
+            "2026-11-22T03:00:00Z",
+            Asia__Tokyo,
+            Some("2026-11-22T16:00:00Z"),
+        ),
         // They exclude each other.
         (vec![hours("08:00", "12:00"), hours("12:00", "20:00")], "2026-11-22T03:30:00Z", Asia__Tokyo, None),
         (vec![tuesdays(), window(None, &[Weekday::Wed])], "2026-11-22T03:30:00Z", Asia__Tokyo, None),
@@ -154,7 +164,8 @@ fn around_every_clock_change_the_next_opening_is_the_first_one() {
             let is_open = |at| windows.iter().all(|window| window.is_open(at, change.zone));
             let open: Vec<i64> = (0..minutes).filter(|number| is_open(minute(*number))).collect();
             // From the beginning, from just off the change, and from where each opening ends.
-            let ends = open.iter().map(|number| number + 1).filter(|after| open.binary_search(after).is_err());
+            let ends =
+                open.iter().map(|number| number + 1).filter(|after| open.binary_search(after).is_err());
             for from in [0, 120, 121].into_iter().chain(ends) {
                 let (found, last) = (next_open(&windows, minute(from), change.zone), minute(minutes));
                 let expected = open.iter().find(|number| **number >= from).map(|number| minute(*number));
@@ -236,13 +247,25 @@ fn the_gate_makes_marketing_mail_wait_and_nothing_else() {
         ("its last second", had(0, paused("2026-11-22T03:00:01Z")), open, noon, "waits until 22 03:00:01"),
         ("its end", had(0, paused(noon)), open, noon, "open"),
         ("quiet hours", had(0, none()), open, night, "waits until 22 23:00:00"),
-        ("a pause comes first", had(0, paused("2026-11-23T15:00:00Z")), open, night, "waits until 23 15:00:00"),
+        (
+            "a pause comes first",
+            had(0, paused("2026-11-23T15:00:00Z")),
+            open,
+            night,
+            "waits until 23 15:00:00",
+        ),
         ("below the cap", had(1, none()), capped, noon, "open, counts 2"),
         ("at the cap", had(2, none()), capped, noon, "waits until 23 03:00:00"),
         ("above the cap, since it was lowered", had(3, none()), capped, noon, "waits until 25 03:00:00"),
         ("one second short", had(2, none()), capped, "2026-11-23T02:59:59Z", "waits until 23 03:00:00"),
         ("free again", had(2, none()), capped, "2026-11-23T03:00:00Z", "open, counts 2"),
-        ("free again, but at night", had(2, none()), capped, "2026-11-23T13:00:00Z", "waits until 23 23:00:00"),
+        (
+            "free again, but at night",
+            had(2, none()),
+            capped,
+            "2026-11-23T13:00:00Z",
+            "waits until 23 23:00:00",
+        ),
         ("her own cap", had(1, weekly(1)), open, noon, "waits until 23 03:00:00"),
         ("her own is stricter", had(2, weekly(1)), capped, noon, "waits until 25 03:00:00"),
         ("ours is stricter", had(2, weekly(5)), capped, noon, "waits until 23 03:00:00"),
@@ -263,8 +286,10 @@ fn the_gate_makes_marketing_mail_wait_and_nothing_else() {
 
 #[test]
 fn what_the_cap_counts_is_kept_no_longer_than_it_counts() {
-    let sent = ["2026-11-01T00:00:00Z", "2026-11-15T03:00:00Z", "2026-11-15T03:00:01Z", "2026-11-20T00:00:00Z"];
-    let lead = Lead { recent_mails: sent.map(at).into(), ..lead(Mailing::Subscribed, Preferences::default()) };
+    let sent =
+        ["2026-11-01T00:00:00Z", "2026-11-15T03:00:00Z", "2026-11-15T03:00:01Z", "2026-11-20T00:00:00Z"];
+    let lead =
+        Lead { recent_mails: sent.map(at).into(), ..lead(Mailing::Subscribed, Preferences::default()) };
     let kept = |sending: Sending<'_>| match gate(&lead, &sending, at("2026-11-22T03:00:00Z")) {
         Gate::Open { recent_mails } => recent_mails,
         other => panic!("{other:?}"),
@@ -287,9 +312,8 @@ fn any_window() -> impl Strategy<Value = Window> {
 }
 
 fn any_preferences() -> impl Strategy<Value = Preferences> {
-    let pause = proptest::option::of(-500_i64..5_000).prop_map(|hours| {
-        hours.map(|hours| at("2026-11-22T03:00:00Z") + TimeDelta::hours(hours))
-    });
+    let pause = proptest::option::of(-500_i64..5_000)
+        .prop_map(|hours| hours.map(|hours| at("2026-11-22T03:00:00Z") + TimeDelta::hours(hours)));
     let off = proptest::sample::subsequence(vec![id("news"), id("tips")], 0..=2);
     (pause, proptest::option::of(0_u32..4), off).prop_map(|(paused_until, per_week, off)| Preferences {
         topics_off: off.into_iter().collect(),

@@ -29,13 +29,11 @@ fn branch(name: &str, time: &str, then: Option<&str>, otherwise: Option<&str>) -
     step(name, time, Act::Branch { test: test(), then: then.map(id), otherwise: otherwise.map(id) })
 }
 
-/// Steps that go on with the one below, as far as they have no way of their own.
+/// Steps that go on with the one below.
 fn program(anchor: Anchor, windows: Vec<Window>, mut steps: Vec<Step>) -> Program {
     let below: Vec<_> = steps.iter().skip(1).map(|step| step.id.clone()).collect();
     for (step, below) in steps.iter_mut().zip(below) {
-        if step.next.is_none() && !step.act.decides() {
-            step.next = Some(below);
-        }
+        step.next = Some(below);
     }
     Program { version: "v-1".into(), anchor, windows, steps }
 }
@@ -137,13 +135,60 @@ fn times_read_as_a_marketer_writes_them() {
 #[test]
 fn what_is_no_time_is_refused() {
     for text in [
-        "", " ", "d", "3", "+d", "+", "-", "3w", "3 d", " 3d", "3d ", "3.5d", "+1日", "1日", "now ", "Now", "now 07:00",
-        "-3", "++3d", "+-3d", "3d 2h", "99999d", "+99999d", // One way to write a clock time is enough.
-        "7:00", "07:0", "07:000", "24:00", "25:00", "07:60", "-7:00", "+7:00", " 7:00", "07: 0", "07:00:00", "07.00",
-        "07:00 ", "0７:00", // A clock time goes with days only, and none of today's after the step before.
-        "0d 07:00", "2h 07:00", "30m 07:00", "+2h 07:00", "1d 7:00", "1d  7:00", "1d 07: 0", "1d 07:\t0",
-        "1d  07:00", "+1d 25:00", "+1d 07:00 ", "07:00 10:00", "tuesday", "Tuesday 10:00", "tue 10:00",
-        "+tuesday 10:00", "tuesday 1d",
+        "",
+        " ",
+        "d",
+        "3",
+        "+d",
+        "+",
+        "-",
+        "3w",
+        "3 d",
+        " 3d",
+        "3d ",
+        "3.5d",
+        "+1日",
+        "1日",
+        "now ",
+        "Now",
+        "now 07:00",
+        "-3",
+        "++3d",
+        "+-3d",
+        "3d 2h",
+        "99999d",
+        "+99999d", // One way to write a clock time is enough.
+        "7:00",
+        "07:0",
+        "07:000",
+        "24:00",
+        "25:00",
+        "07:60",
+        "-7:00",
+        "+7:00",
+        " 7:00",
+        "07: 0",
+        "07:00:00",
+        "07.00",
+        "07:00 ",
+        "0７:00", // A clock time goes with days only, and none of today's after the step before.
+        "0d 07:00",
+        "2h 07:00",
+        "30m 07:00",
+        "+2h 07:00",
+        "1d 7:00",
+        "1d  7:00",
+        "1d 07: 0",
+        "1d 07:\t0",
+        "1d  07:00",
+        "+1d 25:00",
+        "+1d 07:00 ",
+        "07:00 10:00",
+        "tuesday",
+        "Tuesday 10:00",
+        "tue 10:00",
+        "+tuesday 10:00",
+        "tuesday 1d",
     ] {
         assert_eq!(When::parse(text), Err(WhenError), "{text:?}");
     }
@@ -205,7 +250,8 @@ fn moments(change: &Change) -> impl Iterator<Item = DateTime<Utc>> {
 fn clocks(change: &Change) -> impl Iterator<Item = NaiveTime> {
     let about = [-30, -1, 0, 15, 30].map(TimeDelta::minutes);
     let edges = [change.before, change.after].map(|ahead| (change.at + ahead).time());
-    let near = edges.into_iter().flat_map(move |edge| about.map(|about| edge.overflowing_add_signed(about).0));
+    let near =
+        edges.into_iter().flat_map(move |edge| about.map(|about| edge.overflowing_add_signed(about).0));
     near.chain([clock("00:00"), clock("07:00")])
 }
 
@@ -413,7 +459,12 @@ fn a_mail_at_a_closed_time_comes_at_the_next_opening_and_the_rest_moves_with_it(
     let daily = ["+1d 07:00", "+2d 07:00", "+3d 07:00", "+4d 07:00"];
     let quiet = hours("08:00", "21:00");
     for (what, windows, whens, expected) in [
-        ("always open", vec![], daily, ["Fri 20 07:00:00", "Sat 21 07:00:00", "Sun 22 07:00:00", "Mon 23 07:00:00"]),
+        (
+            "always open",
+            vec![],
+            daily,
+            ["Fri 20 07:00:00", "Sat 21 07:00:00", "Sun 22 07:00:00", "Mon 23 07:00:00"],
+        ),
         (
             "closed at that hour",
             vec![quiet.clone()],
@@ -463,21 +514,25 @@ fn a_mail_at_a_closed_time_comes_at_the_next_opening_and_the_rest_moves_with_it(
     }
 }
 
-#[test]
-fn only_mails_keep_to_the_hours_in_which_mail_goes_out() {
-    let acts = [
+/// What a step can do besides sending a mail.
+fn other_acts() -> Vec<Act> {
+    vec![
         Act::Tag { tag: "x".into() },
         Act::Untag { tag: "x".into() },
-        Act::Attribute { values: BTreeMap::new() },
+        Act::Attribute { values: [("industry".to_owned(), "IT".to_owned())].into() },
         Act::Stage { stage: Stage::Mql },
         Act::Task { title: "電話".into(), assignee: id("owner"), due: when("1d") },
         Act::Notice { text: "見ました".into(), to: id("owner") },
         Act::Webhook { url: "https://example.com".into() },
         Act::Branch { test: test(), then: None, otherwise: None },
-        Act::Split { targets: vec![] },
-        Act::WaitFor { test: test(), within: when("1d"), then: None, otherwise: None },
-    ];
-    for act in acts {
+        Act::Split { targets: vec![(id("a"), 1), (id("b"), 2)] },
+        Act::WaitFor { test: test(), within: when("1d"), then: Some(id("a")), otherwise: None },
+    ]
+}
+
+#[test]
+fn only_mails_keep_to_the_hours_in_which_mail_goes_out() {
+    for act in other_acts() {
         let steps = vec![step("act", "+2d 07:00", act.clone())];
         let sequence = sequence(program(Anchor::Entry, vec![workdays()], steps));
         let enrolment = enrolled(&sequence, "2026-11-19T01:00:00Z", "2026-11-19T01:00:00Z");
@@ -494,7 +549,8 @@ fn hours_do_not_move_the_appointment_that_is_announced_but_what_follows_it() {
     let sequence = mails_from(Anchor::At(webinar), windows, &whens);
     let enrolment = sequence.enrol(entry(webinar), at("2026-11-21T01:00:00Z"), Asia__Tokyo);
     // The reminder of Sunday comes as soon as it may; mails of Saturday and Sunday do not fall together.
-    let expected = ["Mon 23 08:00:00", "Mon 23 19:00:00", "Mon 30 10:00:00", "Tue 01 10:00:00", "Wed 02 10:00:00"];
+    let expected =
+        ["Mon 23 08:00:00", "Mon 23 19:00:00", "Mon 30 10:00:00", "Tue 01 10:00:00", "Wed 02 10:00:00"];
     assert_eq!(way(&sequence, enrolment), expected);
 }
 
@@ -505,8 +561,16 @@ fn a_mail_that_is_put_off_takes_the_rest_with_it_in_days() {
         // Until 20:00 on the same day.
         ("hours", "2026-11-20T11:00:00Z", ["Fri 20 20:00:00", "Sat 21 07:00:00", "Sun 22 07:00:00"]),
         // Until 06:00 and 09:00 three days later.
-        ("days, and earlier", "2026-11-22T21:00:00Z", ["Mon 23 07:00:00", "Tue 24 07:00:00", "Wed 25 07:00:00"]),
-        ("days, and later", "2026-11-23T00:00:00Z", ["Mon 23 09:00:00", "Tue 24 07:00:00", "Wed 25 07:00:00"]),
+        (
+            "days, and earlier",
+            "2026-11-22T21:00:00Z",
+            ["Mon 23 07:00:00", "Tue 24 07:00:00", "Wed 25 07:00:00"],
+        ),
+        (
+            "days, and later",
+            "2026-11-23T00:00:00Z",
+            ["Mon 23 09:00:00", "Tue 24 07:00:00", "Wed 25 07:00:00"],
+        ),
     ] {
         let sequence = mails(&daily);
         let enrolment = enrolled(&sequence, "2026-11-19T01:00:00Z", "2026-11-19T01:00:00Z");
@@ -556,7 +620,13 @@ fn due_work_is_held_against_the_enrolment_as_it_is_now() {
     let take = Turn::Take(&program.steps[0]);
     for (what, enrolment, work, now, expected) in [
         ("on time", &enrolment, due_step(1, "step-0"), due, take),
-        ("within the timer's precision", &enrolment, due_step(1, "step-0"), due - TimeDelta::seconds(60), take),
+        (
+            "within the timer's precision",
+            &enrolment,
+            due_step(1, "step-0"),
+            due - TimeDelta::seconds(60),
+            take,
+        ),
         ("early", &enrolment, due_step(1, "step-0"), due - TimeDelta::seconds(61), Turn::Wait(due)),
         ("a day late, still ahead", &enrolment, due_step(1, "step-0"), begun - TimeDelta::seconds(1), take),
         (
@@ -580,7 +650,8 @@ fn due_work_is_held_against_the_enrolment_as_it_is_now() {
 
 #[test]
 fn a_way_is_chosen_even_if_what_is_announced_has_begun() {
-    let wait = Act::WaitFor { test: test(), within: when("1d"), then: Some(id("b")), otherwise: Some(id("c")) };
+    let wait =
+        Act::WaitFor { test: test(), within: when("1d"), then: Some(id("b")), otherwise: Some(id("c")) };
     let begun = at("2026-11-25T06:00:00Z");
     for act in [
         wait,
@@ -635,7 +706,8 @@ fn who_begins_is_in_the_version_of_that_day() {
 
 #[test]
 fn who_waits_does_so_until_a_deadline_or_the_fact() {
-    let wait = Act::WaitFor { test: test(), within: when("3d"), then: Some(id("yes")), otherwise: Some(id("no")) };
+    let wait =
+        Act::WaitFor { test: test(), within: when("3d"), then: Some(id("yes")), otherwise: Some(id("no")) };
     let steps = vec![step("wait", "now", wait), send("yes", "1h"), send("no", "1h")];
     let sequence = sequence(program(Anchor::Entry, vec![], steps));
     let now = at("2026-11-22T01:00:00Z");
@@ -740,7 +812,8 @@ fn who_is_out_is_taken_out_once_and_has_nothing_due() {
         (EnrolmentState::Stopped, &None, None, &None, "ordered")
     );
     assert_eq!(stopped.stop("again"), None);
-    let finished = mails(&["now"]).program.advance(enrolment, None, "", at("2026-11-22T01:00:00Z"), Asia__Tokyo);
+    let finished =
+        mails(&["now"]).program.advance(enrolment, None, "", at("2026-11-22T01:00:00Z"), Asia__Tokyo);
     assert_eq!(finished.stop("late"), None);
 }
 
@@ -755,8 +828,22 @@ fn an_enrolment_is_stored_and_read_as_it_is() {
         let stored = serde_json::to_value(&enrolment).unwrap();
         assert_eq!(serde_json::from_value::<Enrolment>(stored).unwrap(), enrolment);
     }
-    let stored = serde_json::to_value(&sequence.program).unwrap();
-    assert_eq!(serde_json::from_value::<Program>(stored).unwrap(), sequence.program);
+}
+
+#[test]
+fn a_program_is_kept_as_it_is_for_those_who_are_in_it() {
+    let times = ["now", "2h", "1d 07:00", "07:00", "tuesday 10:00", "-2h", "-1d 18:00"];
+    let mails = times.iter().enumerate().map(|(number, time)| send(&format!("mail-{number}"), time));
+    let others = other_acts().into_iter().enumerate();
+    let others = others.map(|(number, act)| step(&format!("act-{number}"), "now", act));
+    let steps: Vec<_> = mails.chain(others).collect();
+    let date = Anchor::At(at("2026-12-20T11:00:00.5Z"));
+    for anchor in [Anchor::Entry, Anchor::Consultation, Anchor::Renewal, date] {
+        let windows = vec![hours("21:00", "08:00"), workdays()];
+        let program = program(anchor, windows, steps.clone());
+        let stored = serde_json::to_string(&program).unwrap();
+        assert_eq!(serde_json::from_str::<Program>(&stored).unwrap(), program);
+    }
 }
 
 #[test]
@@ -772,8 +859,10 @@ fn a_sequence_is_over_once_something_that_ends_it_has_happened_since() {
         .did(samples::seen("pricing"), "2026-11-22T02:00:00Z")
         .did(samples::seen("pricing"), "2026-11-22T03:00:00Z")
         .did(samples::fact(FactKind::ConsultationCancelled), "2026-11-22T02:00:00Z");
-    known.ledger =
-        vec![samples::opened(samples::sent("day-0", "2026-11-20T02:00:00Z"), "2026-11-22T02:00:00Z"), bounced];
+    known.ledger = vec![
+        samples::opened(samples::sent("day-0", "2026-11-20T02:00:00Z"), "2026-11-22T02:00:00Z"),
+        bounced,
+    ];
     let page = |times| Trigger::Page { page: id("pricing"), times };
     let fact = Trigger::Fact;
     let (before, same, after) = ("2026-11-22T01:59:59Z", "2026-11-22T02:00:00Z", "2026-11-22T02:00:01Z");
@@ -823,7 +912,15 @@ fn an_exit_that_counts_views_is_not_reached_by_the_first_one() {
 /// A window that opens on some days of the week, and perhaps in some hours only.
 fn any_window() -> impl Strategy<Value = Window> {
     let weekdays = proptest::sample::subsequence(
-        vec![Weekday::Mon, Weekday::Tue, Weekday::Wed, Weekday::Thu, Weekday::Fri, Weekday::Sat, Weekday::Sun],
+        vec![
+            Weekday::Mon,
+            Weekday::Tue,
+            Weekday::Wed,
+            Weekday::Thu,
+            Weekday::Fri,
+            Weekday::Sat,
+            Weekday::Sun,
+        ],
         1..=7,
     );
     // Four hours at least, so that no clock change swallows them.
