@@ -109,7 +109,7 @@ async fn every_kind_of_exit_ends_a_sequence() {
     };
     let tagger = "entry = [{ fact = \"cart-updated\" }]\n\n[[steps]]\nid = \"tag\"\ntag = \"vip\"\n\n[[steps]]\nid = \"stage\"\nstage = \"sql\"\n";
     for (exit, why) in [
-        ("{ fact = \"cart-updated\" }", "told"),
+        ("{ fact = \"cart-updated\" }", "cart-updated"),
         ("{ tag = \"vip\" }", "tagged"),
         ("{ stage = \"sql\" }", "stage_changed"),
         ("{ enters = \"cart\" }", "entered cart"),

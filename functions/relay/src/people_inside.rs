@@ -17,7 +17,7 @@ impl Relay {
         for enrolment in self.tables.enrolments(lead_id).await? {
             let Some(sequence) = self.funnel.sequence(&enrolment.sequence) else { continue };
             if stops(event, sequence, &enrolment) {
-                self.stop(enrolment, event.fact.kind().as_str()).await?;
+                self.stop(enrolment, event.fact.name()).await?;
             } else if enrolment.waiting && enrolment.state == EnrolmentState::Active {
                 self.end_wait(event, sequence, enrolment).await?;
             }

@@ -10,6 +10,7 @@ use domain::text::ShortText;
 use domain::trigger::Trigger;
 
 use crate::funnel::{Attribute, AttributeKind};
+use crate::mail::UNTRACKED;
 use crate::problem::{Problem, Severity, Source, suggest};
 use crate::reader::At;
 
@@ -39,13 +40,8 @@ const WORDS: [&str; 16] = [
 ];
 
 /// The URL variables whose links can be told apart, and the piece of the URL that tells them.
-const LINKS: [(&str, &str); 4] = [
-    ("booking_url", "/booking"),
-    ("apply_url", "/apply"),
-    ("download_url", "/pages/"),
-];
-/// Links with a person's own key: nobody hears of clicks on them.
-const UNHEARD: [&str; 4] = ["unsubscribe_url", "preferences_url", "manage_url", "confirm_url"];
+const LINKS: [(&str, &str); 3] =
+    [("booking_url", "/booking"), ("apply_url", "/apply"), ("download_url", "/pages/")];
 
 /// Where a condition stands in its file.
 #[derive(Debug, Clone, Copy)]
@@ -425,9 +421,11 @@ impl Parser<'_> {
 
     /// The piece of the URL that tells the link.
     fn link(&mut self, mail: &Id, link: &str, at: usize) -> Option<String> {
-        if UNHEARD.contains(&link) {
+        if UNTRACKED.contains(&link) {
             let what = format!("nobody hears of clicks on `{link}`: it holds the person's own key");
-            return self.slip(at, what, "ask for what follows from it: `ever(\"unsubscribed\")`");
+            let mend =
+                "ask for what follows from it: `ever(\"unsubscribed\")`, `ever(\"preferences_changed\")`";
+            return self.slip(at, what, mend);
         }
         let text = self.names.mail_texts.get(mail);
         if link.is_empty() || text.is_some_and(|text| !text.contains(link)) {

@@ -11,7 +11,7 @@ use domain::id::Id;
 use minijinja::value::Value;
 
 pub(crate) use self::body::{Body, BodyReader, Choice};
-pub(crate) use self::frame::Frame;
+pub(crate) use self::frame::{Frame, UNTRACKED};
 use crate::expression::{Escape, Expression, fill, is_url_name, is_web_url, marks};
 use crate::format;
 use crate::funnel::Funnel;

@@ -300,6 +300,7 @@ const SLIPS: &[Slip] = &[
     (
         &[("sequences/nurture.toml", "[\"opted_in\"]", "[\"opt_in_requested\"]")],
         &[
+            "sequences/nurture.toml:4:9: no marketing mail goes to an address that is not confirmed\n  mend: write `class = \"transactional\"`, or enter by `opted_in`",
             "sequences/nurture.toml:5:10: warning: this never happens: funnel.toml has no `double = true`\n  mend: add it there, or leave this out",
         ],
     ),
@@ -511,7 +512,7 @@ const SLIPS: &[Slip] = &[
     ),
 ];
 
-/// Slips in the sample funnel with what it lacks.
+/// Slips in the small funnel with what it lacks.
 const RICH_SLIPS: &[Slip] = &[
     (
         &[("funnel.toml", "kind = \"choice\"", "kind = \"chois\"")],
@@ -980,6 +981,12 @@ const RICH_SLIPS: &[Slip] = &[
         )],
         &[
             "sequences/order.toml:26:8: `next` leads back to `read`: nobody may go round in circles\n  mend: lead to a step below, or to \"end\"",
+        ],
+    ),
+    (
+        &[("sequences/order.toml", "\"booking_url\"", "\"preferences_url\"")],
+        &[
+            "sequences/order.toml:16:49: nobody hears of clicks on `preferences_url`: it holds the person's own key\n  mend: ask for what follows from it: `ever(\"unsubscribed\")`, `ever(\"preferences_changed\")`",
         ],
     ),
 ];

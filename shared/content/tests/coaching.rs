@@ -172,7 +172,8 @@ fn every_mail_shows_who_writes_and_how_to_leave() {
 #[test]
 fn every_mail_of_every_sequence_can_be_made_with_and_without_a_name() {
     let funnel = coaching();
-    for sequence in &funnel.sequences {
+    let sequences = || funnel.sequences.iter().chain(funnel.broadcasts.iter().map(|news| &news.sequence));
+    for sequence in sequences() {
         for mail in sent(sequence) {
             let mail = funnel.mail(mail).unwrap();
             assert_eq!(mail.class, sequence.class);
@@ -199,7 +200,7 @@ fn every_mail_of_every_sequence_can_be_made_with_and_without_a_name() {
             }
         }
     }
-    let sent: Vec<&Id> = funnel.sequences.iter().flat_map(sent).collect();
+    let sent: Vec<&Id> = sequences().flat_map(sent).collect();
     for mail in funnel.mails() {
         assert!(sent.contains(&&mail.id), "nobody ever gets {}", mail.id);
     }

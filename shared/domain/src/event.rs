@@ -357,6 +357,14 @@ impl FactKind {
 }
 
 impl Fact {
+    /// How funnels and people call it: the funnel's own name for what another system told.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Told { fact, .. } => fact.as_str(),
+            other => other.kind().as_str(),
+        }
+    }
+
     /// Whether a machine did it on the person's behalf (a mail client's proxy, a virus scanner):
     /// that says nothing about her.
     pub fn is_by_machine(&self) -> bool {

@@ -365,6 +365,17 @@ pub enum EnrolmentState {
     Stopped,
 }
 
+impl EnrolmentState {
+    /// The name in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// What an enrolment is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -529,8 +540,8 @@ impl Program {
         }
     }
 
-    /// Puts a step off, to the time of day that it had if that is not too early. What follows it in
-    /// the sequence waits with it, in days.
+    /// Puts a step off, to its clock time if it has one and that is not too early. What follows it
+    /// in the sequence waits with it, in days.
     pub fn postpone(&self, enrolment: Enrolment, until: DateTime<Utc>, why: &str, zone: Tz) -> Enrolment {
         self.shift(Enrolment { why: why.to_owned(), ..enrolment }, until, zone)
     }
@@ -542,10 +553,13 @@ impl Program {
         if from < enrolment.anchor {
             return enrolment.due_at(until);
         }
-        // On another day it keeps its clock time, if it may go out then: the mail of seven o'clock
-        // does not come at midnight because Sunday is over.
+        // On another day it keeps the clock time that it has, if it may go out then: the mail of
+        // seven o'clock does not come at midnight because Sunday is over.
+        let step = enrolment.step.as_ref().and_then(|step| self.step(step));
         let same_clock = time::later(from, days, zone);
-        let kept = same_clock >= until && self.windows.iter().all(|window| window.is_open(same_clock, zone));
+        let kept = step.is_some_and(|step| step.when.clock().is_some())
+            && same_clock >= until
+            && self.windows.iter().all(|window| window.is_open(same_clock, zone));
         let anchor = time::later(enrolment.anchor, days, zone);
         Enrolment { anchor, ..enrolment }.due_at(if kept { same_clock } else { until })
     }

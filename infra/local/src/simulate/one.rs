@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use cloud::tables::Tables;
 use content::{Funnel, Locale, format};
 use domain::{
     engagement::{Engagement, EngagementState},
     event::{Event, Fact, FactKind},
+    lead::Lead,
     sequence::Enrolment,
     task::Task,
 };
@@ -20,7 +20,7 @@ use super::{
     script::{Deed, Which},
     tally::rows,
 };
-use crate::{aws::mail::Mail, engine::LocalCloud, functions::{Secrets, cloud_of}};
+use crate::{aws::mail::Mail, engine::LocalCloud, functions::Secrets};
 
 const EMAIL: &str = "hanako@people.example.com";
 /// How long a person waits for a mail or an event before the script is given up.
@@ -29,7 +29,6 @@ const PATIENCE_DAYS: i64 = 120;
 /// One person in a funnel.
 pub struct One<'a> {
     hands: Hands<'a>,
-    tables: Tables,
     funnel: Arc<Funnel>,
     zone: Tz,
     mails: Vec<Arc<Mail>>,
@@ -46,7 +45,6 @@ impl<'a> One<'a> {
     pub fn new(cloud: &'a LocalCloud, funnel: Arc<Funnel>, secrets: &Secrets) -> Self {
         Self {
             hands: Hands::new(cloud, &funnel, secrets),
-            tables: Tables::new(&cloud_of(cloud, "console")),
             zone: funnel.time_zone,
             funnel,
             mails: vec![],
@@ -281,12 +279,8 @@ impl<'a> One<'a> {
             let due = format::date_time(due, self.zone, self.funnel.locale);
             format!("; next `{step}` {due}")
         });
-        let end = match next {
-            Some(next) => next,
-            None => format!("; {}", serde_json::to_value(enrolment.state).unwrap_or_default().as_str().unwrap_or_default()),
-        };
-        let decided = enrolment.decisions.last().map(|decision| format!("{} [{}], ", decision.step, decision.why));
-        format!("{}{}{end}", decided.filter(|_| !enrolment.why.contains("came true")).unwrap_or_default(), enrolment.why)
+        let end = next.unwrap_or_else(|| format!("; {}", enrolment.state.as_str()));
+        format!("{}{end}", enrolment.why)
     }
 
     fn says(&mut self, what: &str) {
@@ -317,13 +311,13 @@ impl<'a> One<'a> {
         }
         // What happened at the same moment stays in the order in which it was noticed.
         self.story.sort_by_key(|(at, _)| *at);
-        let (mut text, mut day, mut number) = (String::new(), None, 0);
+        let (mut text, mut day) = (String::new(), None);
         let first = self.story.first().map(|(at, _)| at.with_timezone(&self.zone).date_naive());
         for (at, line) in &self.story {
             let local = at.with_timezone(&self.zone);
             if day != Some(local.date_naive()) {
                 day = Some(local.date_naive());
-                number = first.map_or(0, |first| (local.date_naive() - first).num_days());
+                let number = first.map_or(0, |first| (local.date_naive() - first).num_days());
                 let named = match self.funnel.locale {
                     Locale::Ja => format!("{number}日目"),
                     Locale::En => format!("day {number}"),
@@ -333,16 +327,11 @@ impl<'a> One<'a> {
             }
             let _ = writeln!(text, "  {}  {line}", local.format("%H:%M"));
         }
-        let _ = number;
-        if let Some(lead) = self.tables.lead(&self.lead_id().await?).await.ok().flatten() {
-            let _ = writeln!(text, "\n{}: {}  {}", lead.stage.as_str(), lead.mailing.as_str(), lead.tags.join(" "));
+        for lead in rows::<Lead>(self.hands.cloud, "Leads").await? {
+            let (stage, mailing, tags) = (lead.stage.as_str(), lead.mailing.as_str(), lead.tags.join(" "));
+            let _ = writeln!(text, "\n{stage}, {mailing}, {tags}");
         }
         Ok(text)
-    }
-
-    async fn lead_id(&self) -> Result<domain::id::Id, SimulationError> {
-        let leads = rows::<domain::lead::Lead>(self.hands.cloud, "Leads").await?;
-        leads.into_iter().next().map(|lead| lead.lead_id).ok_or_else(|| self.cannot("be found: she never opted in"))
     }
 }
 

@@ -155,7 +155,7 @@ fn a_slip_is_told_at_its_letter() {
         ),
         (
             "clicked(\"day-1\", \"unsubscribe_url\")",
-            "x:1:18: nobody hears of clicks on `unsubscribe_url`: it holds the person's own key | ask for what follows from it: `ever(\"unsubscribed\")`",
+            "x:1:18: nobody hears of clicks on `unsubscribe_url`: it holds the person's own key | ask for what follows from it: `ever(\"unsubscribed\")`, `ever(\"preferences_changed\")`",
         ),
         ("seen(\"pricing\")", "x:1:16: `seen(…)` is compared with nothing | write `seen(…) == 3`"),
         ("seen(\"pricin\") > 1", "x:1:6: there is no page `pricin` | did you mean `pricing`?"),

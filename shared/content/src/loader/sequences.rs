@@ -62,7 +62,7 @@ fn sequence(parsed: &Parsed<'_>, ground: Ground<'_>, problems: &mut Problems) ->
     }
     let mut reader = Reader::file(source, &parsed.table);
     let name = reader.text("name", "ウェルカムメール", problems);
-    let class = reader.parsed("class", "marketing", mails::class, problems).map(|class| class.value);
+    let class = reader.parsed("class", "marketing", mails::class, problems);
     let before = problems.len();
     let entry = list(&mut reader, "entry", &ENTRY, ground, problems);
     if entry.is_empty() && problems.len() == before {
@@ -70,6 +70,8 @@ fn sequence(parsed: &Parsed<'_>, ground: Ground<'_>, problems: &mut Problems) ->
             source.problem_of_file("nothing sets this sequence going", "write `entry = [\"opted_in\"]`"),
         );
     }
+    check_consent(class.as_ref(), &entry, source, problems);
+    let class = class.map(|class| class.value);
     let exit = list(&mut reader, "exit", &EXIT, ground, problems);
     let again = reader.flag("again", problems).is_some_and(|again| again.value);
     let test = reader
@@ -95,6 +97,18 @@ fn sequence(parsed: &Parsed<'_>, ground: Ground<'_>, problems: &mut Problems) ->
         inside: inside.map_or(Inside::Finish, |inside| inside.value),
         program: program(anchor, windows, steps),
     })
+}
+
+/// Who has not confirmed her address yet has agreed to nothing but being asked.
+fn check_consent(class: Option<&At<MailClass>>, entry: &[Trigger], source: &Source, problems: &mut Problems) {
+    let unconfirmed = entry.contains(&Trigger::Fact(FactKind::OptInRequested));
+    if let Some(class) = class.filter(|class| unconfirmed && class.value == MailClass::Marketing) {
+        problems.push(source.problem(
+            &class.span,
+            "no marketing mail goes to an address that is not confirmed",
+            "write `class = \"transactional\"`, or enter by `opted_in`",
+        ));
+    }
 }
 
 /// What a person goes through, with a version that any change of it changes.

@@ -23,7 +23,7 @@ const OWN_LAYOUT: &str = include_str!("../../layout.mjml");
 /// The variables of the layout's own links, in the order of their marks.
 const LINKS: [&str; 2] = ["preferences_url", "unsubscribe_url"];
 /// Links with a person's own key that does more than recognise her: SES must not rewrite them.
-const UNTRACKED: [&str; 4] = ["unsubscribe_url", "manage_url", "preferences_url", "confirm_url"];
+pub(crate) const UNTRACKED: [&str; 4] = ["unsubscribe_url", "manage_url", "preferences_url", "confirm_url"];
 
 /// The two halves of a mail, with marks in place of expressions: first the mail's own, then the
 /// layout's.

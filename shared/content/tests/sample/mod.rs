@@ -1,4 +1,4 @@
-//! Copies of the sample funnel that a test may spoil.
+//! Copies of a small funnel that a test may spoil.
 #![allow(dead_code, reason = "not every test makes use of everything")]
 
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use content::Funnel;
 
-/// A copy of `funnels/coaching` that is removed after the test.
+/// A copy of `sample/funnel` that is removed after the test.
 pub struct Copy(pub PathBuf);
 
 /// A file, what stands there, and what is written instead. Where nothing stands, it is written at
@@ -16,11 +16,11 @@ pub type Edit<'a> = (&'a str, &'a str, &'a str);
 impl Copy {
     pub fn new(name: &str) -> Self {
         let to = std::env::temp_dir().join(format!("michi-content-{}-{name}", std::process::id()));
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../funnels/coaching"), &to);
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sample/funnel"), &to);
         Self(to)
     }
 
-    /// The same with what the sample funnel lacks: attributes, facts, dates, scores and so on.
+    /// The same with what that funnel lacks: attributes, facts, dates, scores and so on.
     pub fn rich(name: &str) -> Self {
         let funnel = Self::new(name);
         RICH.iter().for_each(|(file, text)| funnel.edit((file, "", text)));
@@ -68,7 +68,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What the sample funnel lacks.
+/// What the small funnel lacks.
 const RICH: &[(&str, &str)] = &[
     (
         "funnel.toml",

@@ -499,7 +499,13 @@ fn a_mail_at_a_closed_time_comes_at_the_next_opening_and_the_rest_moves_with_it(
             "from the minute of entry",
             vec![workdays()],
             ["+24h", "+48h", "+3d", "+4d"],
-            ["Fri 20 10:00:00", "Mon 23 10:00:00", "Tue 24 10:00:00", "Wed 25 10:00:00"],
+            ["Fri 20 10:00:00", "Mon 23 00:00:00", "Tue 24 10:00:00", "Wed 25 10:00:00"],
+        ),
+        (
+            "as soon as it may",
+            vec![quiet.clone(), workdays()],
+            ["2d", "1h", "4d", "now"],
+            ["Mon 23 08:00:00", "Mon 23 09:00:00", "Fri 27 09:00:00", "Fri 27 09:00:00"],
         ),
         (
             "in the evening of a closed day",
