@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use cloud::transaction::Commit;
 use domain::{
     event::{Event, Fact, FactKind},
+    lead::Stage,
     limits::EVENT_SHARDS,
 };
 
@@ -124,6 +125,15 @@ fn all_facts() -> Vec<Event> {
         bounced,
         complained,
         Fact::Unsubscribed {},
+        Fact::PreferencesChanged {},
+        Fact::PageSeen { page: "pricing".to_owned() },
+        Fact::Tagged { tag: "見込み".to_owned() },
+        Fact::StageChanged { stage: Stage::Mql },
+        Fact::ScoreCrossed { threshold: 50, rising: true, score: 57 },
+        Fact::Told {
+            fact: id("cart-updated"),
+            values: BTreeMap::from([("items".to_owned(), "湯のみ".to_owned())]),
+        },
         Fact::ConsultationBooked { consultation_id: consultation_id.clone(), version: 1, scheduled_date },
         Fact::ConsultationRescheduled {
             consultation_id: consultation_id.clone(),
@@ -151,5 +161,7 @@ fn all_facts() -> Vec<Event> {
         ZONE,
     );
     let rest = facts.into_iter().map(|fact| Event::about(&id("l-1"), "key", fact, now(), ZONE));
-    [visit, opt_in("l-1").event].into_iter().chain(rest).collect()
+    let requested = Fact::OptInRequested { source: Some("ads".to_owned()), lead_magnet_type: None };
+    let requested = Event::about(&id("l-1"), "key", requested, now(), ZONE);
+    [visit, requested, opt_in("l-1").event].into_iter().chain(rest).collect()
 }

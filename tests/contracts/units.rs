@@ -18,7 +18,7 @@ use crate::{
 /// new index entry as it does the row's, forgets that of a changed one, and finds it free of charge
 /// to look for what is not there.
 const DYNAMODB_LOCAL: [(&str, &str); 6] = [
-    ("opting in", "TransactWriteItems Events 4, TransactWriteItems Leads 2"),
+    ("opting in", "TransactWriteItems Events 4, TransactWriteItems Leads 4"),
     ("booking", "TransactWriteItems Consultations 6, TransactWriteItems Events 4"),
     ("moving a booking", "TransactWriteItems Consultations 6, TransactWriteItems Events 4"),
     ("looking for a taken slot and a free one", "BatchGetItem Consultations 0.5"),

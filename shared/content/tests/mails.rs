@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use chrono_tz::Tz;
 use content::page::PreferencesForm;
@@ -14,8 +13,11 @@ use domain::lead::Lead;
 use domain::score::Scoring;
 
 mod person;
+mod sample;
 
-/// What the sample funnel lacks.
+use sample::Copy;
+
+/// What the small funnel lacks.
 const FURTHER: &str = r#"
 [[senders]]
 id = "sales"
@@ -59,21 +61,18 @@ webinar = "2027-03-20 20:00"
 early-bird = "2027-03-01 23:59"
 "#;
 
-/// A copy of the sample funnel with more in it, removed after the test.
-struct Trial(PathBuf);
+/// A copy of the small funnel with more in it.
+struct Trial(Copy);
 
 impl Trial {
     fn new(name: &str) -> Self {
-        let to = std::env::temp_dir().join(format!("michi-mails-{}-{name}", std::process::id()));
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../funnels/coaching"), &to);
-        let trial = Self(to);
-        let config = fs::read_to_string(trial.0.join("funnel.toml")).unwrap();
-        trial.write("funnel.toml", &format!("{config}{FURTHER}"));
+        let trial = Self(Copy::new(&format!("mails-{name}")));
+        trial.0.edit(("funnel.toml", "", FURTHER));
         trial
     }
 
     fn write(&self, file: &str, text: &str) {
-        let path = self.0.join(file);
+        let path = self.0.0.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
@@ -85,39 +84,20 @@ impl Trial {
     }
 
     fn load(&self) -> Funnel {
-        Funnel::load(&self.0).unwrap_or_else(|problems| panic!("{}", content::problem::report(&problems)))
+        self.0.load()
     }
 
     /// What is wrong with files whose names begin so.
     fn problems(&self, file: &str) -> Vec<String> {
-        let problems = Funnel::load(&self.0).map(drop).err().unwrap_or_default();
+        let problems = Funnel::load(&self.0.0).map(drop).err().unwrap_or_default();
         problems.iter().filter(|problem| problem.file.starts_with(file)).map(ToString::to_string).collect()
     }
 
     fn remove(&self, file: &str, from: &str, until: &str) {
-        let text = fs::read_to_string(self.0.join(file)).unwrap();
+        let text = fs::read_to_string(self.0.0.join(file)).unwrap();
         let (before, rest) = text.split_once(from).unwrap();
         let after = rest.split_once(until).map_or(String::new(), |(_, after)| format!("{until}{after}"));
         self.write(file, &format!("{before}{after}"));
-    }
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
@@ -481,7 +461,7 @@ fn what_a_funnel_has_not_its_mails_and_pages_can_not_tell() {
         ]
     );
     for page in ["booking", "booked", "cancelled", "apply", "paid", "tokushoho"] {
-        fs::remove_file(trial.0.join(format!("pages/{page}.md"))).unwrap();
+        fs::remove_file(trial.0.0.join(format!("pages/{page}.md"))).unwrap();
     }
     assert!(trial.problems("pages").iter().all(|problem| !problem.contains("the page is missing")));
 }
@@ -489,10 +469,10 @@ fn what_a_funnel_has_not_its_mails_and_pages_can_not_tell() {
 #[test]
 fn every_kind_of_funnel_has_its_pages() {
     let trial = Trial::new("pages");
-    let config = fs::read_to_string(trial.0.join("funnel.toml")).unwrap();
+    let config = fs::read_to_string(trial.0.0.join("funnel.toml")).unwrap();
     trial.write("funnel.toml", &config.replacen("[consent]", "[consent]\ndouble = true", 1));
     for page in ["preferences", "booked", "paid"] {
-        fs::remove_file(trial.0.join(format!("pages/{page}.md"))).unwrap();
+        fs::remove_file(trial.0.0.join(format!("pages/{page}.md"))).unwrap();
     }
     let missing = [
         ("booked", "coaching"),
@@ -592,7 +572,7 @@ fn a_mail_that_gmail_would_clip_is_refused() {
 #[test]
 fn links_that_act_for_a_person_are_not_tracked() {
     let trial = Trial::new("tracking");
-    let config = fs::read_to_string(trial.0.join("funnel.toml")).unwrap();
+    let config = fs::read_to_string(trial.0.0.join("funnel.toml")).unwrap();
     trial.write("funnel.toml", &config.replacen("[consent]", "[consent]\ndouble = true", 1));
     for (page, form) in [("confirm", "form = \"confirm\"\n"), ("confirmed", "")] {
         let place = if form.is_empty() { "" } else { "{{ form }}\n" };

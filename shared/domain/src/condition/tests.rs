@@ -144,7 +144,9 @@ fn hanako() -> Person {
     let later = clicked(later, "https://example.com/booking", "2026-11-23T00:00:00Z");
     let proxy = Engagement { machine_opened: true, ..sent("day-3", "2026-11-17T00:00:00Z") };
     let back = Engagement { state: EngagementState::Bounced, ..sent("day-4", "2026-11-01T00:00:00Z") };
-    hanako.ledger = vec![day_1, day_2, proxy, later, back];
+    // Nobody noted when.
+    let some_time = Engagement { opened: true, clicked: true, ..sent("day-5", "2026-11-01T00:00:00Z") };
+    hanako.ledger = vec![day_1, day_2, proxy, later, back, some_time];
     hanako.lead.tags.push("vip".into());
     hanako.lead.stage = Stage::Mql;
     hanako.lead.attributes =
@@ -191,6 +193,9 @@ fn table() -> Vec<(Condition, bool, Needs)> {
         (K::Locale("en".into()), false, NOTHING),
         (K::Opened(id("day-1")), true, LEDGER),
         (K::Opened(id("day-3")), false, LEDGER),
+        (K::Opened(id("day-5")), true, LEDGER),
+        (click("day-5", None), true, LEDGER),
+        (click("day-5", Some("/booking")), false, LEDGER),
         (K::Opened(id("later")), false, LEDGER),
         (K::Opened(id("never")), false, LEDGER),
         (click("day-1", None), true, LEDGER),
