@@ -358,6 +358,7 @@ impl<'a> Crowd<'a> {
                 self.plan(halfway, Act::Reschedule { person, manage_url });
             }
             self.expect_to_meet(person, appointment.consultation_id, appointment.start);
+            self.follow(person, "consultation_booked");
             return Ok(());
         }
         Ok(())
@@ -408,6 +409,9 @@ impl<'a> Crowd<'a> {
         };
         // Else it was moved, and this was its earlier time.
         let stood = self.hands.conclude(consultation_id, outcome).await?;
+        if stood && attended {
+            self.follow(person, "consultation_held");
+        }
         let Some(sales) = buyer.filter(|_| stood) else { return Ok(()) };
         let (from, until) = sales.buy_after_hours;
         let at = start + TimeDelta::hours(1 + self.luck.between(person, "buy after", from, until));
@@ -426,8 +430,10 @@ impl<'a> Crowd<'a> {
         let Some((plan, _)) = sales.plans.get(self.luck.choose(person, "plan", weights)) else {
             return Ok(());
         };
-        self.hands.buy(&token, plan).await?;
+        let plan = plan.clone();
+        self.hands.buy(&token, &plan).await?;
         self.memories[person].bought = true;
+        self.follow(person, "customer_paid");
         Ok(())
     }
 }
