@@ -15,8 +15,7 @@ use crate::{
 
 pub async fn a_program_is_kept_once_for_the_people_inside(engine: &Engine) {
     let tables = &engine.tables;
-    let program =
-        Program { version: "v1".into(), anchor: Anchor::At(now()), windows: vec![], steps: vec![] };
+    let program = Program { version: "v1".into(), anchor: Anchor::At(now()), windows: vec![], steps: vec![] };
     assert_eq!(tables.program(&id("nurture"), "v1").await.unwrap(), None);
     assert!(tables.keep_program(&id("nurture"), &program).await.unwrap());
     assert!(!tables.keep_program(&id("nurture"), &program).await.unwrap());

@@ -24,7 +24,11 @@ fn shop(broadcast: &str) -> Draft {
 }
 
 async fn page(world: &World) -> String {
-    world.get(&format!("/console/broadcasts?t={}", world.links.sign_console(world.now()))).await.text.replace("&#x2f;", "/")
+    world
+        .get(&format!("/console/broadcasts?t={}", world.links.sign_console(world.now())))
+        .await
+        .text
+        .replace("&#x2f;", "/")
 }
 
 async fn command(world: &World, command: &str) -> Answer {

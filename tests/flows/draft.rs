@@ -152,7 +152,10 @@ impl Draft {
     pub fn double_opt_in(self) -> Self {
         let path = self.path().join("funnel.toml");
         let before = fs::read_to_string(&path).unwrap();
-        self.write("funnel.toml", &before.replace("text = \"同意します。\"", "text = \"同意します。\"\ndouble = true"));
+        self.write(
+            "funnel.toml",
+            &before.replace("text = \"同意します。\"", "text = \"同意します。\"\ndouble = true"),
+        );
         self.page("confirm", "confirm");
         self.page("confirmed", "");
         self
@@ -173,7 +176,10 @@ impl Draft {
             if let Some(mail) = line.trim().strip_prefix("send = ") {
                 let mail = mail.trim_matches('"');
                 if !self.path().join(format!("mails/{mail}.md")).exists() {
-                    self.write(&format!("mails/{mail}.md"), &mail_text(mail, class, "", "こんにちは。\n\n[見る]({{ download_url }})\n"));
+                    self.write(
+                        &format!("mails/{mail}.md"),
+                        &mail_text(mail, class, "", "こんにちは。\n\n[見る]({{ download_url }})\n"),
+                    );
                 }
             }
         }
@@ -193,5 +199,7 @@ impl Draft {
 }
 
 fn mail_text(id: &str, class: &str, front_matter: &str, body: &str) -> String {
-    format!("+++\nsubject = \"{id}\"\npreheader = \"{id}\"\nclass = \"{class}\"\n{front_matter}\n+++\n\n{body}")
+    format!(
+        "+++\nsubject = \"{id}\"\npreheader = \"{id}\"\nclass = \"{class}\"\n{front_matter}\n+++\n\n{body}"
+    )
 }

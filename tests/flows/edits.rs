@@ -8,8 +8,10 @@ use crate::{draft::Draft, world::World};
 const HANAKO: &str = "hanako@example.com";
 
 fn days(inside: &str, steps: &[(&str, &str)]) -> Draft {
-    let steps: Vec<String> =
-        steps.iter().map(|(id, when)| format!("[[steps]]\nid = \"{id}\"\nsend = \"{id}\"\nwhen = \"{when}\"\n")).collect();
+    let steps: Vec<String> = steps
+        .iter()
+        .map(|(id, when)| format!("[[steps]]\nid = \"{id}\"\nsend = \"{id}\"\nwhen = \"{when}\"\n"))
+        .collect();
     let text = format!("entry = [\"opted_in\"]\n{inside}\n\n{}", steps.join("\n"));
     Draft::new()
         .sequence("week", &text)
@@ -20,7 +22,8 @@ fn days(inside: &str, steps: &[(&str, &str)]) -> Draft {
 #[tokio::test]
 async fn people_inside_finish_the_version_that_they_entered() {
     let world =
-        World::with(&days("", &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00"), ("day-3", "+3d 07:00")])).await;
+        World::with(&days("", &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00"), ("day-3", "+3d 07:00")]))
+            .await;
     world.opt_in_with(HANAKO, json!({})).await;
     world.until("2027-03-02T01:00:00Z").await;
     world.deploy(&days("", &[("day-1", "+1d 08:00"), ("day-3", "+5d 08:00")])).await;
@@ -36,10 +39,16 @@ async fn people_inside_finish_the_version_that_they_entered() {
 #[tokio::test]
 async fn people_inside_follow_an_edit_if_the_editor_says_so() {
     let world =
-        World::with(&days("", &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00"), ("day-3", "+3d 07:00")])).await;
+        World::with(&days("", &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00"), ("day-3", "+3d 07:00")]))
+            .await;
     world.opt_in_with(HANAKO, json!({})).await;
     world.until("2027-03-02T01:00:00Z").await;
-    world.deploy(&days("inside = \"move\"", &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00"), ("extra", "+4d 09:00"), ("day-3", "+5d 09:00")])).await;
+    world
+        .deploy(&days(
+            "inside = \"move\"",
+            &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00"), ("extra", "+4d 09:00"), ("day-3", "+5d 09:00")],
+        ))
+        .await;
     world.pass(TimeDelta::days(10)).await;
     assert_eq!(
         world.way_of(HANAKO),
@@ -54,7 +63,9 @@ async fn people_inside_follow_an_edit_if_the_editor_says_so() {
 
 #[tokio::test]
 async fn a_person_whose_step_is_gone_from_the_new_version_finishes_the_old_one() {
-    let world = World::with(&days("", &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00"), ("day-3", "+3d 07:00")])).await;
+    let world =
+        World::with(&days("", &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00"), ("day-3", "+3d 07:00")]))
+            .await;
     world.opt_in_with(HANAKO, json!({})).await;
     world.until("2027-03-02T01:00:00Z").await;
     // She stands before day-2, which is no more.
@@ -69,8 +80,18 @@ async fn a_person_whose_step_is_gone_from_the_new_version_finishes_the_old_one()
 async fn a_sequence_that_is_taken_out_of_the_funnel_ends_for_everybody_and_says_so() {
     let world = World::with(&days("", &[("day-1", "+1d 07:00"), ("day-2", "+2d 07:00")])).await;
     let lead_id = world.opt_in_with(HANAKO, json!({})).await;
-    world.deploy(&Draft::new().sequence("other", "entry = [{ fact = \"ordered\" }]\n\n[[steps]]\nid = \"a\"\nsend = \"a\"\n")).await;
+    world
+        .deploy(
+            &Draft::new().sequence(
+                "other",
+                "entry = [{ fact = \"ordered\" }]\n\n[[steps]]\nid = \"a\"\nsend = \"a\"\n",
+            ),
+        )
+        .await;
     world.pass(TimeDelta::days(3)).await;
     assert!(world.way_of(HANAKO).is_empty());
-    assert_eq!(world.stands(&lead_id, "week").await, "Stopped at –: the funnel has no such sequence any more");
+    assert_eq!(
+        world.stands(&lead_id, "week").await,
+        "Stopped at –: the funnel has no such sequence any more"
+    );
 }

@@ -8,7 +8,8 @@ use crate::{draft::Draft, world::World};
 const HANAKO: &str = "hanako@example.com";
 
 fn cart() -> Draft {
-    let steps = "entry = [{ fact = \"cart-updated\" }]\nagain = true\n\n[[steps]]\nid = \"one\"\nsend = \"cart\"\n";
+    let steps =
+        "entry = [{ fact = \"cart-updated\" }]\nagain = true\n\n[[steps]]\nid = \"one\"\nsend = \"cart\"\n";
     Draft::new()
         .mail("cart", "", "{{ fact.items | default(\"商品\") }}が残っています。\n\n[カートに戻る]({{ fact.cart_url | default(\"https://shop.example.com\") }})\n")
         .sequence("cart", steps)
@@ -43,9 +44,21 @@ async fn wrong_facts_are_refused_with_the_field_and_the_mend() {
         (json!({"fact": "cart-updated", "key": "k"}), 422, "email"),
         (json!({"fact": "cart-updated", "email": HANAKO}), 422, "key"),
         (json!({"fact": "cart-updated", "email": HANAKO, "key": "k", "at": "tomorrow"}), 422, "at"),
-        (json!({"fact": "cart-updated", "email": HANAKO, "key": "k", "at": "2027-03-02T00:00:00Z"}), 422, "at"),
-        (json!({"fact": "cart-updated", "email": HANAKO, "key": "k", "at": "2026-01-01T00:00:00Z"}), 422, "at"),
-        (json!({"fact": "cart-updated", "email": HANAKO, "key": "k", "values": {"cart_url": "javascript:alert(1)"}}), 422, "values.cart_url"),
+        (
+            json!({"fact": "cart-updated", "email": HANAKO, "key": "k", "at": "2027-03-02T00:00:00Z"}),
+            422,
+            "at",
+        ),
+        (
+            json!({"fact": "cart-updated", "email": HANAKO, "key": "k", "at": "2026-01-01T00:00:00Z"}),
+            422,
+            "at",
+        ),
+        (
+            json!({"fact": "cart-updated", "email": HANAKO, "key": "k", "values": {"cart_url": "javascript:alert(1)"}}),
+            422,
+            "values.cart_url",
+        ),
         (json!({"fact": "cart-updated", "email": "nobody@example.com", "key": "k"}), 404, ""),
     ] {
         let token = format!("Bearer {}", world.token(Purpose::Api, &domain::id::Id::parse("shop").unwrap()));
@@ -58,8 +71,11 @@ async fn wrong_facts_are_refused_with_the_field_and_the_mend() {
     }
     // A personal link is no key to the API, and no key opens nothing.
     let book = format!("Bearer {}", world.token(Purpose::Book, &lead_id));
-    for authorization in [vec![], vec![("authorization", book.as_str())], vec![("authorization", "Basic eDp4")]] {
-        let headers: Vec<_> = [("content-type", "application/json")].into_iter().chain(authorization).collect();
+    for authorization in
+        [vec![], vec![("authorization", book.as_str())], vec![("authorization", "Basic eDp4")]]
+    {
+        let headers: Vec<_> =
+            [("content-type", "application/json")].into_iter().chain(authorization).collect();
         let answer = world.send("POST", "/facts", &headers, "{}").await;
         assert_eq!(answer.status, 401, "{answer:?}");
     }
@@ -69,7 +85,8 @@ async fn wrong_facts_are_refused_with_the_field_and_the_mend() {
 #[tokio::test]
 async fn attributes_are_taken_as_the_funnel_declares_them() {
     let world = World::with(&cart()).await;
-    let lead_id = world.opt_in_with(HANAKO, json!({"attributes": {"industry": "IT", "employees": 120}})).await;
+    let lead_id =
+        world.opt_in_with(HANAKO, json!({"attributes": {"industry": "IT", "employees": 120}})).await;
     let lead = world.lead(&lead_id).await;
     assert_eq!((lead.attributes["industry"].as_str(), lead.attributes["employees"].as_str()), ("IT", "120"));
     for (attributes, field) in [

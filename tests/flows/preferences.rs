@@ -36,7 +36,12 @@ async fn a_topic_that_is_not_wanted_is_left_out_and_the_rest_comes() {
     world.pass(TimeDelta::days(5)).await;
     assert_eq!(
         world.way_of(HANAKO),
-        ["03-02 09:00 daily/plain-1", "03-03 09:00 daily/plain-2", "03-04 09:00 daily/plain-3", "03-05 09:00 daily/plain-4"]
+        [
+            "03-02 09:00 daily/plain-1",
+            "03-03 09:00 daily/plain-2",
+            "03-04 09:00 daily/plain-3",
+            "03-05 09:00 daily/plain-4"
+        ]
     );
     assert_eq!(world.not_sent(&lead_id).await[0], "daily/news-1: the person does not want this topic");
 }
@@ -72,7 +77,10 @@ async fn the_page_shows_what_was_chosen_and_refuses_nonsense() {
     let lead_id = world.opt_in_with(HANAKO, json!({})).await;
     let token = world.token(Purpose::Preferences, &lead_id);
     let shown = world.get(&format!("/preferences?t={token}")).await;
-    assert!(shown.status == 200 && shown.text.contains("topic_news") && shown.text.contains("method=\"post\""), "{shown:?}");
+    assert!(
+        shown.status == 200 && shown.text.contains("topic_news") && shown.text.contains("method=\"post\""),
+        "{shown:?}"
+    );
     let before = world.lead(&lead_id).await;
     assert_eq!(before.version, 1, "looking changes nothing");
     choose(&world, &lead_id, "frequency=weekly&pause=7").await;
@@ -105,7 +113,8 @@ async fn who_left_comes_back_with_a_new_consent_only() {
 
 #[tokio::test]
 async fn with_double_opt_in_only_the_question_comes_before_the_answer() {
-    let confirm = "entry = [\"opt_in_requested\"]\nagain = true\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n";
+    let confirm =
+        "entry = [\"opt_in_requested\"]\nagain = true\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n";
     let draft = Draft::new()
         .double_opt_in()
         .file("mails/confirm.md", "+++\nsubject = \"ご確認\"\npreheader = \"ご確認\"\nclass = \"transactional\"\n+++\n\n[登録を確定する]({{ confirm_url }})\n")
@@ -118,7 +127,8 @@ async fn with_double_opt_in_only_the_question_comes_before_the_answer() {
     assert_eq!(world.figures("2027-03-01").await["opt_ins"], 0, "nobody has opted in yet");
     // The same form again that day asks once.
     world.opt_in_with(HANAKO, json!({})).await;
-    let link = world.mails_to(HANAKO)[0].links.iter().find(|link| link.href.contains("/confirm?")).unwrap().clone();
+    let link =
+        world.mails_to(HANAKO)[0].links.iter().find(|link| link.href.contains("/confirm?")).unwrap().clone();
     assert!(!link.tracked, "a scanner that follows it must not look like a person");
     let shown = world.get(&link.href).await;
     assert!(shown.status == 200 && shown.text.contains("method=\"post\""));

@@ -42,7 +42,9 @@ id = "cold"
 name = "コールド"
 from = 0
 "#;
-    let one = |entry: &str, id: &str| format!("entry = [{entry}]\nagain = true\n\n[[steps]]\nid = \"one\"\nsend = \"{id}\"\n");
+    let one = |entry: &str, id: &str| {
+        format!("entry = [{entry}]\nagain = true\n\n[[steps]]\nid = \"one\"\nsend = \"{id}\"\n")
+    };
     Draft::new()
         .file("scores.toml", rules)
         .sequence("welcome", &one("\"opted_in\"", "welcome"))

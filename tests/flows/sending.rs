@@ -16,7 +16,8 @@ fn daily(entry: &str, more: &str, count: usize) -> String {
 
 #[tokio::test]
 async fn quiet_hours_put_marketing_off_till_morning_and_leave_the_rest_alone() {
-    let at_once = |mail: &str| format!("entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"{mail}\"\n");
+    let at_once =
+        |mail: &str| format!("entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"{mail}\"\n");
     let draft = Draft::new()
         .config("[sending]\nquiet_hours = \"21:00-08:00\"")
         .sequence("news", &at_once("news"))
@@ -54,7 +55,10 @@ async fn the_cap_holds_over_all_sequences_and_nothing_is_lost() {
         .config("[sending]\ncap = { mails = 2, days = 7 }")
         .sequence("one", &daily("\"opted_in\"", "", 2))
         .sequence("two", &daily("\"opted_in\"", "", 3))
-        .transactional("receipts", "entry = [{ fact = \"ordered\" }]\n\n[[steps]]\nid = \"thanks\"\nsend = \"receipt\"\n");
+        .transactional(
+            "receipts",
+            "entry = [{ fact = \"ordered\" }]\n\n[[steps]]\nid = \"thanks\"\nsend = \"receipt\"\n",
+        );
     let world = World::with(&draft).await;
     world.opt_in_with(HANAKO, json!({})).await;
     world.until("2027-03-03T00:00:00Z").await;

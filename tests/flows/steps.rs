@@ -89,8 +89,7 @@ async fn a_branch_goes_by_what_the_person_is_and_did() {
         ("not (source == \"ads\")", Day::Nothing, false),
     ] {
         let world = World::with(&branch(condition)).await;
-        let lead_id =
-            world.opt_in_with(HANAKO, json!({"source": "ads", "lead_magnet_type": "guide"})).await;
+        let lead_id = world.opt_in_with(HANAKO, json!({"source": "ads", "lead_magnet_type": "guide"})).await;
         world.pass(TimeDelta::hours(1)).await;
         match day {
             Day::Nothing => {}
@@ -149,10 +148,7 @@ send = "remind"
     assert_eq!(world.way_of(HANAKO), ["03-01 10:00 way/first", "03-01 15:00 way/thanks"]);
     world.pass(TimeDelta::days(5)).await;
     assert_eq!(world.way_of(HANAKO).len(), 2, "the time-out means nothing any more");
-    assert_eq!(
-        world.way_of("taro@example.com"),
-        ["03-01 10:00 way/first", "03-04 10:00 way/remind"]
-    );
+    assert_eq!(world.way_of("taro@example.com"), ["03-01 10:00 way/first", "03-04 10:00 way/remind"]);
 }
 
 #[tokio::test]
@@ -203,8 +199,14 @@ async fn notes_about_a_person_are_made_once_and_taken_back() {
     assert_eq!((lead.attributes["industry"].as_str(), lead.stage), ("IT", Stage::Mql));
     world.pass(TimeDelta::days(1)).await;
     assert!(!world.lead(&lead_id).await.tags.contains(&"fresh".to_owned()));
-    let mut kinds: Vec<&str> =
-        world.tables().timeline(&lead_id).await.unwrap().iter().map(|event| event.fact.kind().as_str()).collect();
+    let mut kinds: Vec<&str> = world
+        .tables()
+        .timeline(&lead_id)
+        .await
+        .unwrap()
+        .iter()
+        .map(|event| event.fact.kind().as_str())
+        .collect();
     kinds.sort();
     assert_eq!(kinds, ["opted_in", "stage_changed", "tagged"]);
 }
@@ -225,7 +227,10 @@ async fn a_task_and_a_notice_reach_the_team_once() {
     assert_eq!(notices.len(), 1);
     let text = notices[0].text.clone().unwrap();
     assert!(notices[0].subject.contains("料金ページを見ました"));
-    assert!(text.contains("花子") && text.contains("hanako@example.com") && text.contains("/console/leads/"), "{text}");
+    assert!(
+        text.contains("花子") && text.contains("hanako@example.com") && text.contains("/console/leads/"),
+        "{text}"
+    );
     // What the team does with a notice is nobody's interest in the business.
     world.cloud.open(&notices[0], crate::world::HUMAN);
     world.cloud.settle().await;

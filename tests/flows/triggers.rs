@@ -65,10 +65,10 @@ async fn a_tag_a_stage_and_another_systems_fact_start_their_sequences() {
 
 #[tokio::test]
 async fn silence_starts_a_sequence_and_any_sign_of_life_puts_it_off() {
-    let entry = "entry = [{ inactive_days = 60 }]\nagain = true\n\n[[steps]]\nid = \"one\"\nsend = \"wake\"\n";
-    let draft = Draft::new()
-        .sequence("welcome", &one_mail("\"opted_in\"", "welcome"))
-        .sequence("wake", entry);
+    let entry =
+        "entry = [{ inactive_days = 60 }]\nagain = true\n\n[[steps]]\nid = \"one\"\nsend = \"wake\"\n";
+    let draft =
+        Draft::new().sequence("welcome", &one_mail("\"opted_in\"", "welcome")).sequence("wake", entry);
     let world = World::with(&draft).await;
     let lead_id = world.opt_in_with(HANAKO, json!({})).await;
     assert_eq!(world.stands(&lead_id, "wake").await, "Active at watch: being watched");
@@ -105,7 +105,9 @@ async fn only_people_whom_the_condition_fits_enter() {
 #[tokio::test]
 async fn every_kind_of_exit_ends_a_sequence() {
     let late = |exit: &str| {
-        format!("entry = [\"opted_in\"]\nexit = [{exit}]\n\n[[steps]]\nid = \"one\"\nsend = \"late\"\nwhen = \"3d\"\n")
+        format!(
+            "entry = [\"opted_in\"]\nexit = [{exit}]\n\n[[steps]]\nid = \"one\"\nsend = \"late\"\nwhen = \"3d\"\n"
+        )
     };
     let tagger = "entry = [{ fact = \"cart-updated\" }]\n\n[[steps]]\nid = \"tag\"\ntag = \"vip\"\n\n[[steps]]\nid = \"stage\"\nstage = \"sql\"\n";
     for (exit, why) in [

@@ -147,8 +147,7 @@ impl Booking {
             .consultation
             .as_ref()
             .ok_or_else(|| Problem::new(Status::NotFound, "this business offers no consultations"))?;
-        let mut offered =
-            offer.availability.slots(from, until, self.cloud.now(), self.funnel.time_zone);
+        let mut offered = offer.availability.slots(from, until, self.cloud.now(), self.funnel.time_zone);
         offered.truncate(SLOTS_PER_REQUEST);
         let taken = self.tables.taken(&offered).await?;
         offered.retain(|slot| !taken.contains(slot));

@@ -181,8 +181,7 @@ impl Delivery {
                 (step, Outcome::On { to: step.next.clone(), why: format!("{} settled: {reason}", step.id) })
             }
             Turn::Take(step) => {
-                let place =
-                    Place { sequence, program: &program, enrolment: enrolment.clone(), step, tries };
+                let place = Place { sequence, program: &program, enrolment: enrolment.clone(), step, tries };
                 (step, self.take(&place).await?)
             }
         };

@@ -31,7 +31,9 @@ impl Delivery {
         };
         let person = self.tables.person(lead_id, self.funnel.scoring.needs()).await?;
         let (Some(member), Some(person)) = (self.funnel.member(to), person) else {
-            return self.skip(place.sequence, &place.enrolment, place.step, "nobody of the team is called so").await;
+            return self
+                .skip(place.sequence, &place.enrolment, place.step, "nobody of the team is called so")
+                .await;
         };
         let row = Engagement { attempt, class: MailClass::Transactional, ..self.row(place) };
         if self.tables.claim_notice(&row).await? != Claimed::Yes {
@@ -56,7 +58,9 @@ impl Delivery {
                 .text("state", "sent")
                 .text_once("message_id", &message_id)
                 .at_once("sent_date", self.cloud.now()),
-            Err(SendError::Refused(reason)) => Note::default().text("state", "skipped").text("reason", &reason),
+            Err(SendError::Refused(reason)) => {
+                Note::default().text("state", "skipped").text("reason", &reason)
+            }
             Err(SendError::NotNow(reason)) => {
                 self.tables.release(&row).await?;
                 return Err(Later::Because(reason));

@@ -35,7 +35,7 @@ struct Addressee {
 
 /// What came of trying to claim a send.
 enum Try {
-    Claimed(Engagement, OutgoingMail),
+    Claimed(Box<(Engagement, OutgoingMail)>),
     Ended(Outcome),
     /// The person's row changed under us.
     Again,
@@ -69,7 +69,7 @@ impl Delivery {
         };
         for _ in 0..CONFLICT_RETRIES {
             match self.try_to_claim(place, mail, with_calendar, attempt).await? {
-                Try::Claimed(row, outgoing) => return self.hand_over(place, row, outgoing).await,
+                Try::Claimed(claimed) => return self.hand_over(place, claimed.0, claimed.1).await,
                 Try::Ended(outcome) => return Ok(outcome),
                 Try::Again => {}
             }
@@ -124,7 +124,7 @@ impl Delivery {
         let calendar = addressee.consultation.as_ref().filter(|_| with_calendar);
         let outgoing = self.outgoing(place, lead, calendar, rendered, &row);
         Ok(match self.tables.claim(&row, lead, recent_mails).await? {
-            Claimed::Yes => Try::Claimed(row, outgoing),
+            Claimed::Yes => Try::Claimed(Box::new((row, outgoing))),
             Claimed::LeadChanged => Try::Again,
             Claimed::Taken => {
                 return Err(Later::Because("another copy of the step claimed it".to_owned()));
@@ -238,10 +238,7 @@ impl Delivery {
     /// Writes down that the step's mail was not sent, and moves on.
     async fn not_sent(&self, place: &Place<'_>, reason: &str) -> Result<Outcome, Later> {
         self.skip(place.sequence, &place.enrolment, place.step, reason).await?;
-        Ok(Outcome::On {
-            to: place.step.next.clone(),
-            why: format!("{} not sent: {reason}", place.step.id),
-        })
+        Ok(Outcome::On { to: place.step.next.clone(), why: format!("{} not sent: {reason}", place.step.id) })
     }
 
     /// Writes into the ledger that a step's mail was not sent, and why.

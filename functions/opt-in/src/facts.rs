@@ -33,7 +33,9 @@ struct Told {
 impl OptIn {
     pub(crate) async fn fact(&self, request: &Request) -> Result<Answer, Failure> {
         let token = request.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
-        let wrong = || Problem::new(Status::Unauthorized, "send `Authorization: Bearer` and a token of `michi token`");
+        let wrong = || {
+            Problem::new(Status::Unauthorized, "send `Authorization: Bearer` and a token of `michi token`")
+        };
         let token = token.ok_or_else(wrong)?;
         let teller = self.links.verify(Purpose::Api, token.trim(), self.cloud.now()).map_err(|_| wrong())?;
         let told = self.read_fact(request.form()?)?;

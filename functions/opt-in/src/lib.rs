@@ -215,7 +215,9 @@ impl OptIn {
             "name" => Some(FormError::Name),
             "consent" => Some(FormError::Consent),
             "lead_magnet_type" => Some(FormError::LeadMagnet),
-            field => field.strip_prefix("attribute_").and_then(|id| Id::parse(id).ok()).map(FormError::Attribute),
+            field => {
+                field.strip_prefix("attribute_").and_then(|id| Id::parse(id).ok()).map(FormError::Attribute)
+            }
         });
         let errors: Vec<FormError> = errors.collect();
         let page = self.funnel.page("landing").filter(|_| !errors.is_empty());
@@ -310,7 +312,8 @@ impl OptIn {
         let form = request.form().unwrap_or_default();
         let token = request.query("t").or(form.text("t")).unwrap_or_default();
         let lead_id = self.lead_of(token)?;
-        self.change(&lead_id, |lead| lead::unsubscribe(lead, self.cloud.now(), self.funnel.time_zone)).await?;
+        self.change(&lead_id, |lead| lead::unsubscribe(lead, self.cloud.now(), self.funnel.time_zone))
+            .await?;
         match self.funnel.page("unsubscribed").filter(|_| request.wants_html()) {
             Some(page) => self.shown(200, page, PageForm::None, vec![]),
             None => Ok(answer::json(200, &json!({"status": "unsubscribed"}))),
@@ -319,11 +322,7 @@ impl OptIn {
 
     /// Changes a lead as she stands now, with the fact in the same transaction. Nothing to change is
     /// as good as changed.
-    async fn change(
-        &self,
-        lead_id: &Id,
-        change: impl Fn(Lead) -> Option<LeadChange>,
-    ) -> Result<(), Failure> {
+    async fn change(&self, lead_id: &Id, change: impl Fn(Lead) -> Option<LeadChange>) -> Result<(), Failure> {
         for _ in 0..CONFLICT_RETRIES {
             let Some(known) = self.tables.lead(lead_id).await? else { return Ok(()) };
             let before = Condition::version(known.version);

@@ -34,7 +34,8 @@ impl OptIn {
         let lead_id = self.lead_for(Purpose::Preferences, &token)?;
         let (now, zone) = (self.cloud.now(), self.funnel.time_zone);
         let known = self.tables.lead(&lead_id).await?;
-        let known = known.ok_or_else(|| Problem::new(Status::NotFound, "this person is not known any more"))?;
+        let known =
+            known.ok_or_else(|| Problem::new(Status::NotFound, "this person is not known any more"))?;
         // Coming back is a consent like the first one, so its words are kept again.
         let back = form.checked("subscribe").then(|| self.consent("POST /preferences", request));
         let wanted = match back {
@@ -92,9 +93,10 @@ impl OptIn {
     fn preference_page(&self, lead: &Lead, token: &str, saved: bool) -> Result<Answer, Failure> {
         let preferences = &lead.preferences;
         let zone = lead.time_zone.unwrap_or(self.funnel.time_zone);
-        let topics = self.funnel.topics.iter().map(|topic| {
-            (topic.id.clone(), topic.name.clone(), !preferences.topics_off.contains(&topic.id))
-        });
+        let topics =
+            self.funnel.topics.iter().map(|topic| {
+                (topic.id.clone(), topic.name.clone(), !preferences.topics_off.contains(&topic.id))
+            });
         let paused = preferences.paused_until.filter(|until| *until > self.cloud.now());
         let form = PreferencesForm {
             token: token.to_owned(),

@@ -185,10 +185,8 @@ impl Relay {
                 let needs = self.funnel.scoring.needs();
                 let Some(person) = self.tables.person(&entry.lead_id, needs).await? else { return Ok(()) };
                 let person = person.with(event);
-                let falls = self
-                    .funnel
-                    .scoring
-                    .falls_to(*threshold, &person.known(&self.funnel.scoring, None, now));
+                let falls =
+                    self.funnel.scoring.falls_to(*threshold, &person.known(&self.funnel.scoring, None, now));
                 falls.unwrap_or(now + TimeDelta::days(SCORE_WATCH_DAYS))
             }
             Trigger::Fact(_)

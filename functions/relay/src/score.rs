@@ -43,6 +43,9 @@ impl Relay {
                 return Ok(());
             }
         }
-        Err(CallError { doing: "crossing a score's threshold", reason: "other writers got there first".to_owned() })
+        Err(CallError {
+            doing: "crossing a score's threshold",
+            reason: "other writers got there first".to_owned(),
+        })
     }
 }

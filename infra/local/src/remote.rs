@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use cloud::{CallError, Cloud, Env, StartError, keys::Keys, mailer::{Mailer, OutgoingMail, SendError, mailbox}, tables::Tables};
+use cloud::{
+    CallError, Cloud, Env, StartError,
+    keys::Keys,
+    mailer::{Mailer, OutgoingMail, SendError, mailbox},
+    tables::Tables,
+};
 use content::{Funnel, RenderProblem, format};
 use domain::{email_address::EmailAddress, id::Id};
 
@@ -59,7 +64,12 @@ pub fn cloud(stack: Option<&str>, port: u16) -> Result<Cloud, RemoteError> {
 ///
 /// # Errors
 /// [`RemoteError`].
-pub async fn score(cloud: &Cloud, funnel: &Funnel, lead: &str, at: DateTime<Utc>) -> Result<String, RemoteError> {
+pub async fn score(
+    cloud: &Cloud,
+    funnel: &Funnel,
+    lead: &str,
+    at: DateTime<Utc>,
+) -> Result<String, RemoteError> {
     let tables = Tables::new(cloud);
     let lead_id = match (Id::parse(lead), EmailAddress::parse(lead)) {
         (_, Ok(address)) => Keys::load(cloud).await?.lead_id(&address),
@@ -85,7 +95,12 @@ pub async fn score(cloud: &Cloud, funnel: &Funnel, lead: &str, at: DateTime<Utc>
 ///
 /// # Errors
 /// [`RemoteError`].
-pub async fn send_test(cloud: &Cloud, funnel: &Funnel, mail: &str, to: &EmailAddress) -> Result<String, RemoteError> {
+pub async fn send_test(
+    cloud: &Cloud,
+    funnel: &Funnel,
+    mail: &str,
+    to: &EmailAddress,
+) -> Result<String, RemoteError> {
     let known = || funnel.mails().map(|mail| mail.id.as_str()).collect::<Vec<_>>().join(", ");
     let mail = funnel
         .mails()

@@ -2,8 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    condition::Known, engagement::Engagement, event::Event, lead::Lead, score::Scoring,
-    sequence::Enrolment,
+    condition::Known, engagement::Engagement, event::Event, lead::Lead, score::Scoring, sequence::Enrolment,
 };
 
 /// A lead and what was read about her.

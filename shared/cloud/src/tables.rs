@@ -199,8 +199,8 @@ impl Tables {
     /// Only a broadcast, which is about everybody, looks at everybody.
     pub async fn leads_page(&self, after: Option<&Id>) -> Result<(Vec<Lead>, bool), CallError> {
         let doing = "reading a page of leads";
-        let start = after
-            .map(|id| HashMap::from([("lead_id".to_owned(), AttributeValue::S(id.to_string()))]));
+        let start =
+            after.map(|id| HashMap::from([("lead_id".to_owned(), AttributeValue::S(id.to_string()))]));
         let answer = self
             .client
             .scan()
@@ -235,8 +235,8 @@ impl Tables {
     ) -> Result<Cow<'a, Program>, CallError> {
         let present = Cow::Borrowed(&sequence.program);
         let step = enrolment.step.as_ref().filter(|_| !enrolment.is_watching());
-        let moves = sequence.inside == Inside::Move
-            && step.is_none_or(|step| sequence.program.step(step).is_some());
+        let moves =
+            sequence.inside == Inside::Move && step.is_none_or(|step| sequence.program.step(step).is_some());
         if moves || enrolment.program == sequence.program.version {
             return Ok(present);
         }
@@ -269,7 +269,8 @@ impl Tables {
 
     /// Writes a task over itself.
     pub async fn put_task(&self, task: &Task) -> Result<(), CallError> {
-        let request = self.client.put_item().table_name(self.name(Table::Tasks)).set_item(Some(to_item(task)?));
+        let request =
+            self.client.put_item().table_name(self.name(Table::Tasks)).set_item(Some(to_item(task)?));
         request.send().await.map(|_| ()).map_err(|error| CallError::new("writing a task", error))
     }
 

@@ -44,8 +44,7 @@ impl Condition {
             Self::Absent => ("attribute_not_exists(#a)".to_owned(), name(key), None),
             Self::Equals(attribute, expected) => ("#a = :v".to_owned(), name(attribute), value(expected)),
             Self::EqualsBoth((one, expected), (two, also_expected)) => {
-                let names =
-                    [("#a".to_owned(), (*one).to_owned()), ("#b".to_owned(), (*two).to_owned())];
+                let names = [("#a".to_owned(), (*one).to_owned()), ("#b".to_owned(), (*two).to_owned())];
                 let values = [(":v".to_owned(), expected.clone()), (":w".to_owned(), also_expected.clone())];
                 ("#a = :v AND #b = :w".to_owned(), names.into(), Some(values.into()))
             }
@@ -99,9 +98,8 @@ impl<'a> Transaction<'a> {
     /// Removes a row.
     pub fn delete(mut self, table: Table, key: &[(&str, &str)], condition: &Condition) -> Self {
         let (expression, names, values) = condition.expression(table.key());
-        let key = key.iter().map(|(name, value)| {
-            ((*name).to_owned(), AttributeValue::S((*value).to_owned()))
-        });
+        let key =
+            key.iter().map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned())));
         let delete = Delete::builder()
             .table_name(self.tables.name(table))
             .set_key(Some(key.collect()))

@@ -268,9 +268,7 @@ pub fn request_opt_in(
     let lead = taken_in(known, lead_id, form, now);
     let lead = match earlier {
         None => Lead { mailing: Mailing::Pending, ..lead },
-        Some((mailing, consent)) => {
-            Lead { mailing, pending_consent: Some(lead.consent), consent, ..lead }
-        }
+        Some((mailing, consent)) => Lead { mailing, pending_consent: Some(lead.consent), consent, ..lead },
     };
     LeadChange { lead, event }
 }
@@ -552,8 +550,7 @@ mod tests {
         let asked = request_opt_in(None, id(), form("guide"), now, Tz::Asia__Tokyo);
         assert_eq!(asked.lead.mailing, Mailing::Pending);
         assert!(matches!(asked.event.fact, Fact::OptInRequested { .. }));
-        let confirmed =
-            confirm_opt_in(asked.lead, Some("192.0.2.1".into()), later, Tz::Asia__Tokyo).unwrap();
+        let confirmed = confirm_opt_in(asked.lead, Some("192.0.2.1".into()), later, Tz::Asia__Tokyo).unwrap();
         assert_eq!(confirmed.lead.mailing, Mailing::Subscribed);
         assert_eq!(confirmed.lead.consent.given_at, now);
         assert_eq!(confirmed.lead.consent.confirmed_at, Some(later));

@@ -68,7 +68,8 @@ impl Webhooks {
         headers.insert("webhook-id", id.to_owned());
         headers.insert("webhook-timestamp", timestamp);
         headers.insert("webhook-signature", signature);
-        let answer = tokio::time::timeout(Duration::from_secs(WEBHOOK_SECONDS), self.http.call(request)).await;
+        let answer =
+            tokio::time::timeout(Duration::from_secs(WEBHOOK_SECONDS), self.http.call(request)).await;
         let answer = answer.map_err(|_| WebhookError::Unreachable("no answer in time".to_owned()))?;
         match answer.map_err(|error| unreachable(&error))?.status().as_u16() {
             200..=299 => Ok(()),
@@ -95,7 +96,8 @@ mod tests {
     #[test]
     fn a_signature_is_that_of_the_standards_own_example() {
         let secret = BASE64.decode(b"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signed = signature(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", "{\"test\": 2432232314}");
+        let signed =
+            signature(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", "{\"test\": 2432232314}");
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         assert_eq!(shown_secret(&secret), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     }

@@ -48,7 +48,9 @@ impl Form {
             Value::String(text) => _ = self.fields.insert(name, text),
             Value::Bool(_) | Value::Number(_) => _ = self.fields.insert(name, value.to_string()),
             Value::Null => {}
-            Value::Array(_) | Value::Object(_) => self.wrong(&name, "must be a text, a number or true or false"),
+            Value::Array(_) | Value::Object(_) => {
+                self.wrong(&name, "must be a text, a number or true or false")
+            }
         }
     }
 
@@ -69,9 +71,8 @@ impl Form {
 
     /// The fields whose names begin so, by the rest of their names.
     pub fn group(&self, prefix: &str) -> BTreeMap<String, String> {
-        let inside = |(name, value): (&String, &String)| {
-            Some((name.strip_prefix(prefix)?.to_owned(), value.clone()))
-        };
+        let inside =
+            |(name, value): (&String, &String)| Some((name.strip_prefix(prefix)?.to_owned(), value.clone()));
         self.fields.iter().filter_map(inside).filter(|(_, value)| !value.trim().is_empty()).collect()
     }
 
@@ -157,8 +158,7 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named_at_once() {
-        let mut form =
-            Form::from_json(br#"{"name": "a\nb", "source": ["x"], "visitor_id": "A B"}"#).unwrap();
+        let mut form = Form::from_json(br#"{"name": "a\nb", "source": ["x"], "visitor_id": "A B"}"#).unwrap();
         let id = form.required("id", Id::parse);
         form.short("name");
         form.id("visitor_id");

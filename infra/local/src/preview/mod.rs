@@ -74,10 +74,10 @@ type Parameters = Query<BTreeMap<String, String>>;
 
 impl Preview {
     /// The funnel as it is on disk at this moment, or the page that says what is wrong with it.
-    fn load(&self, headers: &HeaderMap) -> Result<Funnel, Response> {
+    fn load(&self, headers: &HeaderMap) -> Result<Funnel, Box<Response>> {
         // A page elsewhere could give its own name this machine's address.
         if !headers.get(HOST).is_some_and(server::names_this_machine) {
-            return Err(StatusCode::MISDIRECTED_REQUEST.into_response());
+            return Err(Box::new(StatusCode::MISDIRECTED_REQUEST.into_response()));
         }
         let checked = content::check(&self.funnel);
         checked.funnel.ok_or_else(|| {
@@ -87,7 +87,8 @@ impl Preview {
                 .filter(|problem| problem.severity == Severity::Error)
                 .map(ToString::to_string)
                 .collect();
-            self.page("problems.html", context! { problems, version => fingerprint(&self.funnel) })
+            let version = fingerprint(&self.funnel);
+            Box::new(self.page("problems.html", context! { problems, version }))
         })
     }
 
@@ -106,7 +107,7 @@ async fn version(State(preview): Shared) -> String {
 async fn list(State(preview): Shared, headers: HeaderMap) -> Response {
     let funnel = match preview.load(&headers) {
         Ok(funnel) => funnel,
-        Err(page) => return page,
+        Err(page) => return *page,
     };
     let sample = Sample::known(&funnel);
     let mails: Vec<_> = funnel
@@ -120,10 +121,8 @@ async fn list(State(preview): Shared, headers: HeaderMap) -> Response {
             context! { id => mail.id.as_str(), subject, preheader, size, sent_by => sent_by(&funnel, mail) }
         })
         .collect();
-    preview.page(
-        "list.html",
-        context! { funnel => funnel.name, mails, version => fingerprint(&preview.funnel) },
-    )
+    preview
+        .page("list.html", context! { funnel => funnel.name, mails, version => fingerprint(&preview.funnel) })
 }
 
 async fn mail(
@@ -134,7 +133,7 @@ async fn mail(
 ) -> Response {
     let funnel = match preview.load(&headers) {
         Ok(funnel) => funnel,
-        Err(page) => return page,
+        Err(page) => return *page,
     };
     let Some(mail) = funnel.mails().find(|mail| mail.id.as_str() == id) else {
         return StatusCode::NOT_FOUND.into_response();
@@ -191,7 +190,7 @@ async fn mail_html(
 ) -> Response {
     let funnel = match preview.load(&headers) {
         Ok(funnel) => funnel,
-        Err(page) => return page,
+        Err(page) => return *page,
     };
     let rendered = funnel
         .mails()

@@ -310,9 +310,7 @@ impl<'a> Crowd<'a> {
 
     fn attribute(&self, person: usize, attribute: &Attribute) -> Value {
         let occasion = format!("attribute {}", attribute.id);
-        let one_of = |count: usize| {
-            self.luck.choose(person, &occasion, std::iter::repeat_n(1, count))
-        };
+        let one_of = |count: usize| self.luck.choose(person, &occasion, std::iter::repeat_n(1, count));
         match &attribute.kind {
             AttributeKind::Text => json!("株式会社見本"),
             AttributeKind::Number => json!(NUMBERS.get(one_of(NUMBERS.len())).copied().unwrap_or(0)),
@@ -394,8 +392,12 @@ impl<'a> Crowd<'a> {
         consultation_id: &str,
         start: DateTime<Utc>,
     ) -> Result<(), SimulationError> {
-        let Some(rates) =
-            self.funnel.simulation.consultations.clone().filter(|_| !self.cancelled.contains(consultation_id))
+        let Some(rates) = self
+            .funnel
+            .simulation
+            .consultations
+            .clone()
+            .filter(|_| !self.cancelled.contains(consultation_id))
         else {
             return Ok(());
         };

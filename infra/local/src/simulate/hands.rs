@@ -22,8 +22,7 @@ pub const PERSON: Reader<'static> = Reader {
     bot: Some(false),
 };
 /// A mail provider's proxy.
-pub const MACHINE: Reader<'static> =
-    Reader { user_agent: "Mozilla/5.0", ip: "203.0.113.9", bot: Some(true) };
+pub const MACHINE: Reader<'static> = Reader { user_agent: "Mozilla/5.0", ip: "203.0.113.9", bot: Some(true) };
 
 /// Somebody who opts in.
 pub struct Newcomer<'a> {

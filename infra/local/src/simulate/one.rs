@@ -162,7 +162,8 @@ impl<'a> One<'a> {
             Which::Mail(id) => id,
         };
         let ledger = rows::<Engagement>(self.hands.cloud, "Email_Engagement").await?;
-        let sent = ledger.iter().rev().filter(|row| row.mail.as_ref().is_some_and(|mail| mail.as_str() == id));
+        let sent =
+            ledger.iter().rev().filter(|row| row.mail.as_ref().is_some_and(|mail| mail.as_str() == id));
         let ids: Vec<&str> = sent.map(|row| row.engagement_id.as_str()).collect();
         let is_it = |mail: &&Arc<Mail>| {
             mail.tags.get("engagement_id").is_some_and(|engagement| ids.contains(&engagement.as_str()))
@@ -181,12 +182,13 @@ impl<'a> One<'a> {
             other => other,
         };
         let Some(found) = mail.links.iter().find(|it| it.href.contains(piece)) else {
-            let known: Vec<&str> = mail
-                .links
-                .iter()
-                .map(|link| domain::engagement::impersonal(&link.href))
-                .collect();
-            return Err(self.cannot(&format!("click `{link}`: 「{}」 links to {}", mail.subject, known.join(", "))));
+            let known: Vec<&str> =
+                mail.links.iter().map(|link| domain::engagement::impersonal(&link.href)).collect();
+            return Err(self.cannot(&format!(
+                "click `{link}`: 「{}」 links to {}",
+                mail.subject,
+                known.join(", ")
+            )));
         };
         self.says(&format!("clicks {}", domain::engagement::impersonal(&found.href)));
         self.hands.cloud.click(&mail, &found.href, PERSON);
@@ -257,7 +259,10 @@ impl<'a> One<'a> {
             let step = mail.tags.get("step").cloned().unwrap_or_default();
             if mail.to.iter().any(|to| to == EMAIL) {
                 let sequence = mail.tags.get("sequence").cloned().unwrap_or_default();
-                self.story.push((mail.sent_at, format!("✉ {} 「{}」 ({sequence}/{step})", self.mails.len() + 1, mail.subject)));
+                self.story.push((
+                    mail.sent_at,
+                    format!("✉ {} 「{}」 ({sequence}/{step})", self.mails.len() + 1, mail.subject),
+                ));
                 self.mails.push(mail);
             } else {
                 self.story.push((mail.sent_at, format!("✉ to {}: 「{}」", mail.to.join(", "), mail.subject)));

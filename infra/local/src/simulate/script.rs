@@ -3,7 +3,9 @@
 /// Something that the person does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
-    OptsIn { magnet: Option<String> },
+    OptsIn {
+        magnet: Option<String>,
+    },
     Confirms,
     /// The mail of that id, or the so-manieth that she got.
     Opens(Which),
@@ -15,9 +17,13 @@ pub enum Deed {
     Cancels,
     Attends,
     Misses,
-    Buys { plan: Option<String> },
+    Buys {
+        plan: Option<String>,
+    },
     Unsubscribes,
-    Silent { hours: i64 },
+    Silent {
+        hours: i64,
+    },
 }
 
 /// Which mail.

@@ -76,7 +76,9 @@ pub async fn rows<T: DeserializeOwned>(cloud: &LocalCloud, table: &str) -> Resul
     let mut rows = vec![];
     while let Some(item) = pages.next().await {
         let item = item.map_err(|error| broken(format!("reading {table}: {error}")))?;
-        rows.push(serde_dynamo::from_item(item).map_err(|error| broken(format!("a row of {table}: {error}")))?);
+        rows.push(
+            serde_dynamo::from_item(item).map_err(|error| broken(format!("a row of {table}: {error}")))?,
+        );
     }
     Ok(rows)
 }
