@@ -37,6 +37,8 @@ pub struct One<'a> {
     appointment: Option<super::hands::Appointment>,
     /// Where she stood in each enrolment when it was last looked at.
     places: BTreeMap<String, String>,
+    /// Decisions of each that the story tells already.
+    decided: BTreeMap<String, usize>,
     deeds: usize,
 }
 
@@ -52,6 +54,7 @@ impl<'a> One<'a> {
             story: vec![],
             appointment: None,
             places: BTreeMap::new(),
+            decided: BTreeMap::new(),
             deeds: 0,
         }
     }
@@ -271,6 +274,12 @@ impl<'a> One<'a> {
         for enrolment in rows::<Enrolment>(self.hands.cloud, "Enrolments").await? {
             let place = self.place(&enrolment);
             let key = format!("{} {}", enrolment.enrolment_id, enrolment.generation);
+            let seen = self.decided.entry(key.clone()).or_default();
+            for decision in enrolment.decisions.iter().skip(*seen) {
+                let line = format!("⤷ {} {}: {}", enrolment.enrolment_id, decision.step, decision.why);
+                self.story.push((decision.at, line));
+            }
+            *seen = enrolment.decisions.len();
             if self.places.get(&key) != Some(&place) {
                 self.story.push((self.hands.now(), format!("→ {}: {place}", enrolment.enrolment_id)));
                 self.places.insert(key, place);

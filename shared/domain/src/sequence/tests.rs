@@ -328,6 +328,7 @@ fn a_person_walks_through_the_steps_in_order_and_is_finished() {
     assert_eq!((enrolment.program.as_str(), enrolment.since()), ("v-1", at("2026-11-22T01:00:00Z")));
     let mut way = vec![];
     while let (Some(step), Some(due)) = (enrolment.step.clone(), enrolment.next_due) {
+        assert!(!enrolment.waiting && enrolment.state == EnrolmentState::Active);
         way.push((step.to_string(), time::iso(due)));
         let next = sequence.program.step(&step).unwrap().next.clone();
         enrolment = sequence.program.advance(enrolment, next, "settled", due, Asia__Tokyo);
@@ -677,7 +678,7 @@ fn who_is_watched_is_not_inside_until_she_begins() {
     let sequence = mails(&["+1d 07:00"]);
     let (heard, due) = (at("2026-09-22T01:00:00Z"), at("2026-11-21T01:00:00Z"));
     let watched = sequence.watch(entry(heard), due, heard);
-    assert!(watched.is_watching() && watched.state == EnrolmentState::Active);
+    assert!(watched.is_watching() && !watched.waiting && watched.state == EnrolmentState::Active);
     assert_eq!((watched.step.as_ref().map(Id::as_str), watched.next_due), (Some(WATCH), Some(due)));
     let later = watched.watched_until(due + TimeDelta::days(5));
     assert_eq!((later.next_due, later.due_hour.as_deref()), (Some(due + TimeDelta::days(5)), Some("01")));
