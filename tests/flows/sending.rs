@@ -1,7 +1,11 @@
 //! Windows, the cap, priority: when mail may go out, and that none of it is lost by waiting.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use chrono::{TimeDelta, Timelike};
+use michi::aws::mail::Mail;
 use serde_json::json;
+use web::link::Purpose;
 
 use crate::{draft::Draft, world::World};
 
@@ -100,32 +104,68 @@ async fn a_sequence_with_priority_holds_the_others_marketing_while_it_lasts() {
     );
 }
 
+/// `MICHI_CROWD` people, or as many as an everyday run has the patience for.
+fn crowd() -> usize {
+    std::env::var("MICHI_CROWD").map_or(40, |people| people.parse().unwrap())
+}
+
+/// What person `n` chooses on the preference page.
+fn choice(n: usize) -> Option<&'static str> {
+    match n % 5 {
+        1 => Some("topic_news=on&frequency=all&pause=7"),
+        2 => Some("frequency=all&pause=none"),
+        _ => None,
+    }
+}
+
 #[tokio::test]
-async fn a_crowd_with_quiet_hours_and_a_cap_gets_everything_within_them() {
-    let draft = Draft::new()
-        .config("[sending]\nquiet_hours = \"20:00-09:00\"\ncap = { mails = 2, days = 3 }")
-        .sequence("one", &daily("\"opted_in\"", "", 3))
-        .sequence("two", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"hello\"\nsend = \"hello\"\n\n[[steps]]\nid = \"later\"\nsend = \"later\"\nwhen = \"2d\"\n");
-    let world = World::with(&draft).await;
+async fn a_crowd_with_caps_quiet_hours_pauses_and_topics_gets_all_it_wants_while_a_sequence_is_edited() {
+    let draft = |days| {
+        Draft::new()
+            .config("[sending]\nquiet_hours = \"20:00-09:00\"\ncap = { mails = 2, days = 3 }")
+            .mail("news", "topics = [\"news\"]", "お知らせです。\n")
+            .sequence("one", &daily("\"opted_in\"", "", days))
+            .sequence("two", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"hello\"\nsend = \"news\"\n\n[[steps]]\nid = \"later\"\nsend = \"later\"\nwhen = \"2d\"\n")
+    };
+    let world = World::with(&draft(3)).await;
     let zones = ["Asia/Tokyo", "Europe/Berlin", "America/Los_Angeles", "Pacific/Chatham"];
-    let people = if cfg!(debug_assertions) { 40 } else { 2000 };
-    for n in 0..people {
-        world.opt_in_with(&format!("p{n}@example.com"), json!({"time_zone": zones[n % 4]})).await;
+    let mut entered = vec![];
+    for n in 0..crowd() {
+        if n == crowd() / 2 {
+            world.deploy(&draft(4)).await;
+        }
+        let email = format!("p{n}@example.com");
+        let lead_id = world.opt_in_with(&email, json!({"time_zone": zones[n % 4]})).await;
+        entered.push(world.now());
+        if let Some(choice) = choice(n) {
+            let t = world.token(Purpose::Preferences, &lead_id);
+            let headers = [("content-type", "application/x-www-form-urlencoded")];
+            world.send("POST", "/preferences", &headers, format!("t={t}&{choice}")).await;
+        }
         world.pass(TimeDelta::minutes(37)).await;
     }
-    world.pass(TimeDelta::days(30)).await;
-    for n in 0..people {
-        let mails = world.mails_to(&format!("p{n}@example.com"));
-        assert_eq!(mails.len(), 5, "p{n}");
-        let zone: chrono_tz::Tz = zones[n % 4].parse().unwrap();
-        let mut times: Vec<_> = mails.iter().map(|mail| mail.sent_at).collect();
+    world.pass(TimeDelta::days(40)).await;
+    let mut mails: BTreeMap<String, Vec<Arc<Mail>>> = BTreeMap::new();
+    for mail in world.cloud.mails() {
+        mails.entry(mail.to[0].clone()).or_default().push(mail);
+    }
+    for (n, entered) in entered.into_iter().enumerate() {
+        let (email, zone) = (format!("p{n}@example.com"), zones[n % 4].parse::<chrono_tz::Tz>().unwrap());
+        let mut times: Vec<_> = mails[&email].iter().map(|mail| (mail.sent_at, &mail.tags["step"])).collect();
         times.sort();
-        for at in &times {
+        let days = if n < crowd() / 2 { 3 } else { 4 };
+        // Who entered while it was open, before she chose, got the first piece of news.
+        let greeted = times.iter().any(|(at, step)| *step == "hello" && *at == entered);
+        let news = usize::from(n % 5 != 2 || greeted);
+        assert_eq!(times.len(), days + 1 + news, "p{n}: {times:?}");
+        for (at, step) in &times {
             let hour = at.with_timezone(&zone).hour();
-            assert!((9..20).contains(&hour), "p{n} got a mail at {hour} h in {zone}");
+            assert!((9..20).contains(&hour), "p{n} got {step} at {hour} h in {zone}");
+            let paused = n % 5 == 1 && *at > entered && *at < entered + TimeDelta::days(7);
+            assert!(!paused, "p{n} got {step} in her pause");
         }
         for three in times.windows(3) {
-            assert!(three[2] - three[0] >= TimeDelta::days(3), "p{n}: {times:?}");
+            assert!(three[2].0 - three[0].0 >= TimeDelta::days(3), "p{n}: {times:?}");
         }
     }
 }
