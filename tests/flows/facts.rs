@@ -36,6 +36,18 @@ async fn a_told_fact_starts_its_sequence_with_what_was_told() {
 }
 
 #[tokio::test]
+async fn one_key_is_one_fact_for_each_person_on_whatever_day_it_is_told() {
+    let world = World::with(&cart()).await;
+    for email in [HANAKO, "taro@example.com"] {
+        world.opt_in_with(email, json!({})).await;
+        assert_eq!(world.tell("cart-updated", email, "k1", json!({})).await.json()["status"], "told");
+    }
+    world.pass(chrono::TimeDelta::days(1)).await;
+    assert_eq!(world.tell("cart-updated", HANAKO, "k1", json!({})).await.json()["status"], "known");
+    assert_eq!((world.mails_to(HANAKO).len(), world.mails_to("taro@example.com").len()), (1, 1));
+}
+
+#[tokio::test]
 async fn wrong_facts_are_refused_with_the_field_and_the_mend() {
     let world = World::with(&cart()).await;
     let lead_id = world.opt_in_with(HANAKO, json!({})).await;

@@ -144,3 +144,54 @@ async fn with_double_opt_in_only_the_question_comes_before_the_answer() {
     assert_eq!(world.way_of(HANAKO).last().unwrap(), "03-01 11:00 welcome/hello");
     assert_eq!(world.figures("2027-03-01").await["opt_ins"], 1);
 }
+
+#[tokio::test]
+async fn a_pause_that_is_taken_back_ends_within_a_day() {
+    let world = World::with(&two_a_day()).await;
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    choose(&world, &lead_id, "topic_news=on&frequency=all&pause=90").await;
+    world.pass(TimeDelta::days(5)).await;
+    assert!(world.mails_to(HANAKO).is_empty());
+    choose(&world, &lead_id, "topic_news=on&frequency=all&pause=none").await;
+    world.pass(TimeDelta::days(1)).await;
+    assert!(!world.mails_to(HANAKO).is_empty());
+}
+
+#[tokio::test]
+async fn who_says_no_to_the_question_hears_nothing_more_and_who_left_can_come_back_the_same_day() {
+    let confirm =
+        "entry = [\"opt_in_requested\"]\nagain = true\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n";
+    let draft = Draft::new()
+        .double_opt_in()
+        .file("mails/confirm.md", "+++\nsubject = \"ご確認\"\npreheader = \"ご確認\"\nclass = \"transactional\"\n+++\n\n[登録を確定する]({{ confirm_url }})\n")
+        .transactional("confirm", confirm)
+        .transactional("receipt", "entry = [{ fact = \"ordered\" }]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n");
+    let world = World::with(&draft).await;
+    let leave = async |id: &domain::id::Id| {
+        let t = world.token(Purpose::Unsubscribe, id);
+        world.post(&format!("/unsubscribe?t={t}"), &json!({})).await;
+        world.pass(TimeDelta::minutes(5)).await;
+    };
+    let stranger = world.opt_in_with("taro@example.com", json!({})).await;
+    let facts = world.tell("ordered", "taro@example.com", "k", json!({})).await;
+    assert_eq!(facts.status, 404, "an address that nobody confirmed is nobody's");
+    leave(&stranger).await;
+    world.opt_in_with("taro@example.com", json!({})).await;
+    world.pass(TimeDelta::days(2)).await;
+    world.opt_in_with("taro@example.com", json!({})).await;
+    assert_eq!(world.mails_to("taro@example.com").len(), 1);
+
+    let hanako = world.opt_in_with(HANAKO, json!({})).await;
+    let confirm = async || {
+        let mail = world.mails_to(HANAKO).pop().unwrap();
+        let link = mail.links.iter().find(|link| link.href.contains("/confirm?")).unwrap().href.clone();
+        world.send("POST", &link, &[("accept", "text/html")], "").await
+    };
+    confirm().await;
+    world.pass(TimeDelta::minutes(5)).await;
+    leave(&hanako).await;
+    world.opt_in_with(HANAKO, json!({})).await;
+    assert_eq!(world.mails_to(HANAKO).len(), 2, "asked again");
+    let back = confirm().await;
+    assert_eq!((back.status, world.lead(&hanako).await.mailing), (200, Mailing::Subscribed), "{back:?}");
+}

@@ -107,3 +107,22 @@ async fn a_sign_of_life_puts_the_fall_off() {
     world.until("2027-05-20T00:00:00Z").await;
     assert!(world.way_of(HANAKO).last().unwrap().ends_with("cooled/one"), "{:?}", world.way_of(HANAKO));
 }
+
+#[tokio::test]
+async fn a_score_that_time_took_and_a_visit_gave_back_crosses_both_ways() {
+    let world = World::with(&scored()).await;
+    world.opt_in_with(HANAKO, json!({"attributes": {"employees": 300}})).await;
+    world.see("pricing").await;
+    world.pass(TimeDelta::hours(1)).await;
+    world.see("pricing").await;
+    assert_eq!(world.way_of(HANAKO)[1..], ["03-01 11:00 warm/one"], "35 points");
+    // 35 − 5 − 10 makes 20 after sixty days; two more views make 40 again.
+    world.until("2027-05-03T00:00:00Z").await;
+    assert!(world.way_of(HANAKO).last().unwrap().ends_with("cooled/one"), "{:?}", world.way_of(HANAKO));
+    world.see("pricing").await;
+    world.pass(TimeDelta::hours(1)).await;
+    world.see("guide").await;
+    assert!(world.way_of(HANAKO).last().unwrap().ends_with("warm/one"), "{:?}", world.way_of(HANAKO));
+    world.until("2027-09-30T00:00:00Z").await;
+    assert_eq!(world.way_of(HANAKO).iter().filter(|mail| mail.contains("cooled")).count(), 2);
+}

@@ -179,5 +179,36 @@ async fn a_mail_that_is_gone_is_told_in_the_ledger_and_the_person_goes_on() {
     world.deploy(&Draft::new().sequence("way", &without)).await;
     world.pass(TimeDelta::days(3)).await;
     assert_eq!(world.not_sent(&lead_id).await, ["way/one: the funnel has no mail one any more"]);
-    assert_eq!(world.way_of(HANAKO), ["03-03 10:00 way/two"], "the sequence went on");
+    // Looked at again for a few minutes, in case a deployment was on its way.
+    assert_eq!(world.way_of(HANAKO), ["03-03 10:06 way/two"], "the sequence went on");
+}
+
+#[tokio::test]
+async fn a_mail_a_minute_before_its_hour_waits_for_it_without_going_round() {
+    let draft = Draft::new()
+        .config("[sending]\nquiet_hours = \"07:00-10:01\"")
+        .sequence("news", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"news\"\n");
+    let world = World::with(&draft).await;
+    world.opt_in_with(HANAKO, json!({})).await;
+    assert!(world.way_of(HANAKO).is_empty());
+    world.cloud.reset_meter();
+    world.pass(TimeDelta::minutes(2)).await;
+    assert_eq!(world.way_of(HANAKO), ["03-01 10:01 news/one"]);
+    assert!(world.cloud.meter().write_units() < 2_000, "{:?}", world.cloud.meter().tables);
+}
+
+#[tokio::test]
+async fn while_ses_takes_no_mail_everything_waits_and_nothing_is_lost_or_counted() {
+    let draft = Draft::new()
+        .config("[sending]\ncap = { mails = 1, days = 7 }")
+        .sequence("news", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"news\"\n");
+    let world = World::with(&draft).await;
+    world.cloud.pause_sending(true);
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    world.pass(TimeDelta::hours(20)).await;
+    assert!(world.way_of(HANAKO).is_empty());
+    assert!(world.lead(&lead_id).await.recent_mails.is_empty(), "what was not sent is not counted");
+    world.cloud.pause_sending(false);
+    world.pass(TimeDelta::hours(1)).await;
+    assert_eq!(world.way_of(HANAKO).len(), 1);
 }

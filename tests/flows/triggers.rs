@@ -150,3 +150,37 @@ async fn an_exit_that_the_relay_has_not_heard_of_yet_still_stops_the_mail() {
     assert!(world.way_of(HANAKO).is_empty(), "{:?}", world.way_of(HANAKO));
     assert_eq!(world.dead_letters().len(), 1, "the stream gave the fact up");
 }
+
+#[tokio::test]
+async fn an_exit_ends_nobodys_watch_but_saying_no_does() {
+    let wake = "entry = [{ inactive_days = 60 }]\nexit = [\"page_seen\", { fact = \"ordered\" }]\n\n[[steps]]\nid = \"one\"\nsend = \"wake\"\n";
+    let world = World::with(&Draft::new().sequence("wake", wake)).await;
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    world.see("pricing").await;
+    world.tell("ordered", HANAKO, "k", json!({})).await;
+    assert_eq!(world.stands(&lead_id, "wake").await, "Active at watch: being watched");
+    world.pass(TimeDelta::days(61)).await;
+    assert_eq!(world.way_of(HANAKO), ["04-30 10:00 wake/one"]);
+    let other = world.opt_in_with("taro@example.com", json!({})).await;
+    let t = world.token(web::link::Purpose::Unsubscribe, &other);
+    world.post(&format!("/unsubscribe?t={t}"), &json!({})).await;
+    assert_eq!(world.stands(&other, "wake").await, "Stopped at –: unsubscribed");
+}
+
+#[tokio::test]
+async fn who_is_watched_can_enter_by_another_way_and_leaves_what_ends_by_it() {
+    let wake = "entry = [{ inactive_days = 30 }, { fact = \"cart-updated\" }]\n\n[[steps]]\nid = \"one\"\nsend = \"wake\"\n";
+    let long = "entry = [\"opted_in\"]\nexit = [{ enters = \"wake\" }]\n\n[[steps]]\nid = \"late\"\nsend = \"late\"\nwhen = \"40d\"\n";
+    for by_fact in [true, false] {
+        let world = World::with(&Draft::new().sequence("wake", wake).sequence("long", long)).await;
+        let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+        world.pass(TimeDelta::hours(1)).await;
+        if by_fact {
+            world.tell("cart-updated", HANAKO, "k", json!({})).await;
+            assert_eq!(world.way_of(HANAKO), ["03-01 11:00 wake/one"]);
+        }
+        world.pass(TimeDelta::days(60)).await;
+        assert_eq!(world.way_of(HANAKO).len(), 1, "{by_fact}: {:?}", world.way_of(HANAKO));
+        assert_eq!(world.stands(&lead_id, "long").await, "Stopped at –: entered wake", "{by_fact}");
+    }
+}

@@ -26,7 +26,7 @@ impl Delivery {
         let Some(row) = self.tables.broadcast(&tick.broadcast).await? else { return Ok(()) };
         if row.version == tick.version + 1 {
             // Perhaps that time we did not get as far as the next tick.
-            return Ok(self.queue(&row, 0).await?);
+            return Ok(self.queue(&row, QUOTA_WAIT_SECONDS / 15).await?);
         }
         if row.version != tick.version || row.tick().is_none() {
             return Ok(());
@@ -37,6 +37,10 @@ impl Delivery {
         };
         let sends = row.state == BroadcastState::Sending;
         let (most, delay) = if sends { self.pace(plan).await? } else { (u64::MAX, 0) };
+        if most == 0 {
+            // Tomorrow's quota: the same tick again.
+            return Ok(self.queue(&row, delay).await?);
+        }
         let (leads, more) = self.tables.leads_page(row.after.as_ref()).await?;
         let (mut taken, mut out, mut last) = (0, BTreeMap::new(), row.after.clone());
         let (mut cut, count) = (false, leads.len());
@@ -84,10 +88,10 @@ impl Delivery {
         // A fifth of the rate stays free for mail that somebody waits for.
         let allowed = (quota.per_second * tick * 4 / 5).max(1);
         let page = u64::try_from(BROADCAST_PAGE).unwrap_or(100);
-        let most = wanted.min(allowed).min(quota.left_today);
-        // A slower pace waits out the tick; a faster one goes on with the next page at once.
-        let delay = if most <= page { i32::try_from(BROADCAST_TICK_SECONDS).unwrap_or(60) } else { 0 };
-        Ok((most, delay))
+        let most = wanted.min(allowed).min(quota.left_today).max(1);
+        // A page is at most what a tick may take; a faster pace has more pages in a tick's time.
+        let delay = (tick * page.min(most)).div_ceil(most).max(1);
+        Ok((most, i32::try_from(delay).unwrap_or(60)))
     }
 
     async fn leaves_out(&self, plan: &Plan, lead: Lead) -> Result<Option<String>, Later> {

@@ -27,8 +27,8 @@ use domain::{
     broadcast::BroadcastTick,
     condition::Needs,
     id::Id,
-    limits::{SCORE_WATCH_DAYS, STEPS},
-    sequence::{DueStep, Enrolment, Program, Sequence, Step, Turn, turn},
+    limits::{SCORE_WATCH_DAYS, STEPS, UNKNOWN_TRIES},
+    sequence::{Act, DueStep, Enrolment, Program, Sequence, Step, Turn, turn},
     trigger::Trigger,
 };
 use integrations::webhook::Webhooks;
@@ -164,9 +164,16 @@ impl Delivery {
             return Ok(None);
         };
         let Some(sequence) = self.funnel.sequence(&enrolment.sequence) else {
+            if tries < UNKNOWN_TRIES {
+                return Err(Later::Because("this version of the funnel has no such sequence".to_owned()));
+            }
             return self.leave(enrolment, "the funnel has no such sequence any more").await;
         };
         let program = self.tables.program_for(&enrolment, sequence).await?;
+        if program.version != enrolment.program {
+            // She was moved over; what she goes on in must outlive the next edit too.
+            self.tables.keep_program(&sequence.id, &program).await?;
+        }
         let now = self.cloud.now();
         let (step, outcome) = match turn(&program, &enrolment, work, now) {
             Turn::Outdated => return Ok(None),
@@ -212,6 +219,13 @@ impl Delivery {
         if !self.tables.move_enrolment(&before, &after).await? {
             // Stopped, restarted or woken while we looked: whoever did that set the next timer.
             return Ok(None);
+        }
+        if let (true, Act::WaitFor { test, then, .. }) = (after.waiting, &step.act)
+            && self.holds(&after, test).await?
+        {
+            // It came true between our look and our waiting, when the relay saw nobody wait.
+            let outcome = Outcome::Decided { to: then.clone(), why: format!("{} is true", test.text) };
+            return Box::pin(self.settle(sequence, program, after, step, outcome, hops)).await;
         }
         match (after.step.as_ref(), after.next_due) {
             (Some(step), Some(due)) if due <= now => Ok(Some(DueStep {
@@ -269,8 +283,27 @@ impl Delivery {
         };
         if self.tables.move_enrolment(&enrolment, &after).await? {
             self.timers.set(&after, sequence.class, hops, now).await?;
+            if !after.is_watching() {
+                self.leave_others(sequence, &enrolment.lead_id).await?;
+            }
         }
         Ok(None)
+    }
+
+    /// Takes the person out of the sequences that end when she enters this one.
+    async fn leave_others(&self, entered: &Sequence, lead_id: &Id) -> Result<(), Later> {
+        let trigger = Trigger::Enters(entered.id.clone());
+        let ended = |enrolment: &Enrolment| {
+            let sequence = self.funnel.sequence(&enrolment.sequence);
+            !enrolment.is_watching() && sequence.is_some_and(|sequence| sequence.exit.contains(&trigger))
+        };
+        if !self.funnel.sequences.iter().any(|sequence| sequence.exit.contains(&trigger)) {
+            return Ok(());
+        }
+        for enrolment in self.tables.enrolments(lead_id).await?.into_iter().filter(ended) {
+            self.leave(enrolment, &format!("entered {}", entered.id)).await?;
+        }
+        Ok(())
     }
 
     async fn leave(&self, enrolment: Enrolment, why: &str) -> Result<Option<DueStep>, Later> {

@@ -18,7 +18,7 @@ use domain::{
     event::Topic,
     id::Id,
     lead::Lead,
-    limits::{CONFLICT_RETRIES, HELD_DAYS, PERSONAL_LINK_DAYS},
+    limits::{CONFLICT_RETRIES, HELD_DAYS, PERSONAL_LINK_DAYS, SES_PAUSE_MINUTES, UNKNOWN_TRIES},
     sending::{Gate, Sending, gate},
     sequence::{Enrolment, EnrolmentState, Sequence, Step},
 };
@@ -65,6 +65,9 @@ impl Delivery {
             Claim::Send { attempt } => attempt,
         };
         let Some(mail) = self.funnel.mail(mail_id) else {
+            if place.tries < UNKNOWN_TRIES {
+                return Err(Later::Because("this version of the funnel has no such mail".to_owned()));
+            }
             return self.not_sent(place, &format!("the funnel has no mail {mail_id} any more")).await;
         };
         for _ in 0..CONFLICT_RETRIES {
@@ -111,6 +114,9 @@ impl Delivery {
         let recent_mails = match gate(lead, &sending, now) {
             Gate::Open { recent_mails } => recent_mails,
             Gate::Wait { until, why } => {
+                // She may change her mind about a pause or a rhythm of her own: look again tomorrow.
+                let own = lead.preferences.paused_until.is_some() || lead.preferences.per_week.is_some();
+                let until = if own { until.min(a_day_later(&place.enrolment, now)) } else { until };
                 return Ok(Try::Ended(Outcome::PutOff { until, why: why.to_owned() }));
             }
             Gate::Shut { why } => return Ok(Try::Ended(self.not_sent(place, &why).await?)),
@@ -120,7 +126,7 @@ impl Delivery {
             Ok(rendered) => rendered,
             Err(problem) => return Ok(Try::Ended(self.held(place, &problem.to_string()).await?)),
         };
-        let row = Engagement { attempt, mail: Some(mail.id.clone()), ..self.row(place) };
+        let row = Engagement { attempt, mail: Some(mail.id.clone()), claimed_at: now, ..self.row(place) };
         let calendar = addressee.consultation.as_ref().filter(|_| with_calendar);
         let outgoing = self.outgoing(place, lead, calendar, rendered, &row);
         Ok(match self.tables.claim(&row, lead, recent_mails).await? {
@@ -142,10 +148,6 @@ impl Delivery {
         if place.sequence.class != MailClass::Marketing {
             return Ok(None);
         }
-        let a_day_later = || {
-            let due = place.enrolment.next_due.unwrap_or(now) + TimeDelta::days(1);
-            if due > now { due } else { now + TimeDelta::days(1) }
-        };
         let outranks = |enrolment: &&Enrolment| {
             enrolment.state == EnrolmentState::Active
                 && !enrolment.is_watching()
@@ -156,7 +158,7 @@ impl Delivery {
         };
         if let Some(first) = addressee.person.enrolments.iter().find(outranks) {
             let why = format!("{} has priority", first.sequence);
-            return Ok(Some(Outcome::PutOff { until: a_day_later(), why }));
+            return Ok(Some(Outcome::PutOff { until: a_day_later(&place.enrolment, now), why }));
         }
         let broadcast =
             self.funnel.broadcasts.iter().find(|broadcast| broadcast.sequence.id == place.sequence.id);
@@ -195,7 +197,10 @@ impl Delivery {
             }
             Err(SendError::NotNow(reason)) => {
                 self.tables.release(&row).await?;
-                Err(Later::Because(reason))
+                // The queue would give up before a daily quota is free again.
+                let until = self.cloud.now() + TimeDelta::minutes(SES_PAUSE_MINUTES);
+                tracing::warn!(lead_id = %row.lead_id, reason, "SES takes no mail at the moment");
+                Ok(Outcome::PutOff { until, why: "SES takes no mail at the moment".to_owned() })
             }
             Err(SendError::Unknown(reason)) => {
                 self.unknown(place, &reason).await?;
@@ -261,10 +266,9 @@ impl Delivery {
     async fn addressee(&self, place: &Place<'_>, mail: &Mail) -> Result<Option<Addressee>, Later> {
         let (sequence, enrolment) = (place.sequence, &place.enrolment);
         let outranked = self.funnel.sequences.iter().any(|other| other.priority > sequence.priority);
-        let needs = mail.needs().and(Needs {
-            timeline: !sequence.exit.is_empty(),
+        let needs = mail.needs().and(sequence.exit_needs()).and(Needs {
             enrolments: outranked && sequence.class == MailClass::Marketing,
-            ledger: false,
+            ..Needs::default()
         });
         let Some(person) = self.tables.person(&enrolment.lead_id, needs).await? else { return Ok(None) };
         let (mut consultation, mut customer) = (None, None);
@@ -374,6 +378,12 @@ impl Addressee {
             Some(_) => None,
         }
     }
+}
+
+/// The step's own time, on the next day that is not over.
+fn a_day_later(enrolment: &Enrolment, now: DateTime<Utc>) -> DateTime<Utc> {
+    let due = enrolment.next_due.unwrap_or(now) + TimeDelta::days(1);
+    if due > now { due } else { now + TimeDelta::days(1) }
 }
 
 fn settled(place: &Place<'_>) -> Outcome {

@@ -12,7 +12,7 @@ use domain::{
     id::Id,
     lead::{self, Lead, Stage},
     limits::{CONFLICT_RETRIES, WEBHOOK_TRIES},
-    sequence::{Act, When},
+    sequence::{Act, Enrolment, When},
     task::Task,
 };
 use serde_json::json;
@@ -33,7 +33,7 @@ impl Delivery {
         match &place.step.act {
             Act::Send { mail, calendar } => self.send(place, mail, *calendar).await,
             Act::Branch { test, then, otherwise } => {
-                let holds = self.holds(place, test).await?;
+                let holds = self.holds(&place.enrolment, test).await?;
                 let (to, answer) = if holds { (then, "yes") } else { (otherwise, "no") };
                 Ok(Outcome::Decided { to: to.clone(), why: format!("{}: {answer}", test.text) })
             }
@@ -80,10 +80,11 @@ impl Delivery {
         .await
     }
 
-    async fn holds(&self, place: &Place<'_>, test: &Test) -> Result<bool, Later> {
-        let person = self.tables.person(&place.enrolment.lead_id, test.condition.needs()).await?;
+    /// Whether a test holds of the person at this moment.
+    pub(crate) async fn holds(&self, enrolment: &Enrolment, test: &Test) -> Result<bool, Later> {
+        let person = self.tables.person(&enrolment.lead_id, test.condition.needs()).await?;
         let Some(person) = person else { return Ok(false) };
-        let since = Some(place.enrolment.since());
+        let since = Some(enrolment.since());
         Ok(test.condition.holds(&person.known(&self.funnel.scoring, since, self.cloud.now())))
     }
 
@@ -97,7 +98,7 @@ impl Delivery {
         then: &Option<Id>,
         otherwise: &Option<Id>,
     ) -> Result<Outcome, Later> {
-        if self.holds(place, test).await? {
+        if self.holds(&place.enrolment, test).await? {
             return Ok(Outcome::Decided { to: then.clone(), why: format!("{} is true", test.text) });
         }
         let now = self.cloud.now();

@@ -7,6 +7,7 @@ pub mod notice;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use cloud::{
     CallError, Cloud, StartError,
     queues::DeadLetters,
@@ -58,10 +59,20 @@ impl EmailEvents {
         // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
         self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
         if let Some((key, fact)) = notice.fact() {
-            let event = Event::about(&notice.lead_id, &key, fact, notice.at, self.funnel.time_zone);
+            let at = self.first_time(notice).await?;
+            let event = Event::about(&notice.lead_id, &key, fact, at, self.funnel.time_zone);
             self.tables.add_event(&event).await?;
         }
         Ok(())
+    }
+
+    /// When it first happened: a mail that is opened again on another day was opened once.
+    async fn first_time(&self, notice: &Notice) -> Result<DateTime<Utc>, CallError> {
+        if !matches!(notice.news, News::Opened { machine: false }) {
+            return Ok(notice.at);
+        }
+        let row = self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?;
+        Ok(row.and_then(|row| row.opened_at).unwrap_or(notice.at))
     }
 
     async fn suppress(&self, lead_id: &Id) -> Result<(), CallError> {

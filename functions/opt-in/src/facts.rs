@@ -7,6 +7,7 @@ use domain::{
     email_address::EmailAddress,
     event::{Event, Fact},
     id::Id,
+    lead::Mailing,
     limits::{CLOCK_SKEW_SECONDS, FACT_AGE_DAYS, FACT_VALUES},
     text::{LongText, ShortText},
 };
@@ -40,13 +41,15 @@ impl OptIn {
         let teller = self.links.verify(Purpose::Api, token.trim(), self.cloud.now()).map_err(|_| wrong())?;
         let told = self.read_fact(request.form()?)?;
         // Michi writes to nobody who did not agree, so a fact makes no lead.
-        if self.tables.lead(&told.lead_id).await?.is_none() {
+        let lead = self.tables.lead(&told.lead_id).await?;
+        if lead.is_none_or(|lead| lead.mailing == Mailing::Pending) {
             return Err(Problem::new(Status::NotFound, "nobody with this address ever opted in").into());
         }
-        let key = format!("{}.{}.{}", told.fact, teller, told.key.as_str());
+        let key = format!("{}.{}.{}.{}", told.lead_id, told.fact, teller, told.key.as_str());
         let fact = Fact::Told { fact: told.fact, values: told.values };
         let event = Event::about(&told.lead_id, &key, fact, told.at, self.funnel.time_zone);
-        let new = self.tables.add_event(&event).await?;
+        // A repeat after midnight would fall into another day; her timeline knows it all the same.
+        let new = !self.tables.is_told(&event).await? && self.tables.add_event(&event).await?;
         Ok(answer::json(200, &json!({"status": if new { "told" } else { "known" }})))
     }
 

@@ -328,8 +328,16 @@ impl OptIn {
             let before = Condition::version(known.version);
             let Some(LeadChange { lead, event }) = change(known) else { return Ok(()) };
             let both = self.tables.transaction().put(Table::Leads, &lead, &before)?.event(&event)?;
-            if both.commit("changing a lead").await? == Commit::Done {
-                return Ok(());
+            match both.commit("changing a lead").await? {
+                Commit::Done => return Ok(()),
+                Commit::Refused(parts) if parts.contains(&0) => {}
+                // The same fact of the same day, of somebody who left and came back: the row counts.
+                Commit::Refused(_) => {
+                    let alone = self.tables.transaction().put(Table::Leads, &lead, &before)?;
+                    if alone.commit("changing a lead alone").await? == Commit::Done {
+                        return Ok(());
+                    }
+                }
             }
         }
         Err(Problem::new(

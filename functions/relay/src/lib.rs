@@ -21,7 +21,7 @@ use content::Funnel;
 use domain::{
     condition::Needs,
     event::Event,
-    lead::Lead,
+    lead::{Lead, Mailing},
     limits::SCORE_WATCH_DAYS,
     relay::{Effect, concerns_people_inside, starts},
     sequence::{Anchor, EnrolmentState, Entry, Sequence},
@@ -127,6 +127,10 @@ impl Relay {
         let now = self.cloud.now();
         let needs = needs_at_entry(sequence, trigger);
         let Some(person) = self.tables.person(&entry.lead_id, needs).await? else { return Ok(()) };
+        // Who has not confirmed the address is nobody yet, but for the question.
+        if person.lead.mailing == Mailing::Pending && !sequence.asks_confirmation() {
+            return Ok(());
+        }
         let person = person.with(event);
         if let Trigger::Page { times, .. } = trigger
             && !is_nth_view(event, *times, &person.timeline)
@@ -151,6 +155,14 @@ impl Relay {
         }
         // Here before: perhaps that time we did not get as far as the timer.
         match self.tables.enrolment(&planned.lead_id, &planned.enrolment_id).await? {
+            // Somebody who was only being watched enters by another way.
+            Some(known) if known.is_watching() && known.state == EnrolmentState::Active => {
+                if self.tables.move_enrolment(&known, &planned).await? {
+                    self.timers.set(&planned, sequence.class, 0, now).await?;
+                    self.timers.clear(&known).await?;
+                }
+                self.leave_for(sequence, event, &planned.lead_id).await
+            }
             Some(known) if known.generation == planned.generation => {
                 self.timers.set(&known, sequence.class, 0, now).await?;
                 self.leave_for(sequence, event, &planned.lead_id).await
@@ -235,6 +247,6 @@ impl Relay {
 /// What an entry has to know of a person.
 fn needs_at_entry(sequence: &Sequence, trigger: &Trigger) -> Needs {
     let counted = matches!(trigger, Trigger::Page { .. });
-    let history = Needs { timeline: counted || !sequence.exit.is_empty(), ..Needs::default() };
+    let history = sequence.exit_needs().and(Needs { timeline: counted, ..Needs::default() });
     sequence.test.as_ref().map_or(history, |test| history.and(test.condition.needs()))
 }

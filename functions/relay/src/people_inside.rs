@@ -11,6 +11,9 @@ use domain::{
 
 use crate::Relay;
 
+/// How the end of a wait is remembered.
+const CAME_TRUE: &str = " came true";
+
 impl Relay {
     pub(crate) async fn people_inside(&self, event: &Event) -> Result<(), CallError> {
         let Some(lead_id) = event.lead_id.as_ref() else { return Ok(()) };
@@ -20,6 +23,9 @@ impl Relay {
                 self.stop(enrolment, event.fact.name()).await?;
             } else if enrolment.waiting && enrolment.state == EnrolmentState::Active {
                 self.end_wait(event, sequence, enrolment).await?;
+            } else if enrolment.decisions.last().is_some_and(|last| last.why.ends_with(CAME_TRUE)) {
+                // Perhaps we ended her wait and did not get as far as the timer.
+                self.timers.set(&enrolment, sequence.class, 0, self.cloud.now()).await?;
             }
         }
         Ok(())
@@ -35,8 +41,11 @@ impl Relay {
         let trigger = Trigger::Enters(entered.id.clone());
         for sequence in self.funnel.sequences.iter().filter(|sequence| sequence.exit.contains(&trigger)) {
             for enrolment in self.tables.enrolments(lead_id).await? {
-                // Whoever entered it later than this fact entered it after this one.
-                if enrolment.sequence == sequence.id && enrolment.since() <= event.occurred_at {
+                // Whoever entered it with this fact, or later, entered it after this one.
+                if enrolment.sequence == sequence.id
+                    && !enrolment.is_watching()
+                    && enrolment.since() < event.occurred_at
+                {
                     self.stop(enrolment, &format!("entered {}", entered.id)).await?;
                 }
             }
@@ -79,7 +88,7 @@ impl Relay {
             return Ok(());
         }
         let zone = self.zone(&person.lead);
-        let why = format!("{} came true", test.text);
+        let why = format!("{}{CAME_TRUE}", test.text);
         let decided = enrolment.clone().decided(&step.id, why.clone(), now);
         let next = program.advance(decided, then.clone(), &why, now, zone);
         // If it has moved on by itself meanwhile, delivery has seen the same.

@@ -1,5 +1,6 @@
 //! Scores that cross a threshold: a fact of its own, to which sequences listen.
 
+use chrono::TimeDelta;
 use cloud::{
     CallError,
     tables::Table,
@@ -7,7 +8,7 @@ use cloud::{
 };
 use domain::{
     event::{Event, Fact},
-    lead::Lead,
+    lead::{Lead, Mailing},
     limits::CONFLICT_RETRIES,
 };
 
@@ -23,10 +24,17 @@ impl Relay {
         };
         for _ in 0..CONFLICT_RETRIES {
             let Some(person) = self.tables.person(lead_id, scoring.needs()).await? else { return Ok(()) };
+            if person.lead.mailing == Mailing::Pending {
+                return Ok(());
+            }
             let person = person.with(event);
             let now = self.cloud.now();
             let score = scoring.score(&person.known(scoring, None, now)).total;
-            let crossed = scoring.crossed(person.lead.score, score);
+            // What time took since the row was written comes before what this fact gave.
+            let just_before = event.occurred_at - TimeDelta::milliseconds(1);
+            let faded = scoring.score(&person.known(scoring, None, just_before)).total.min(person.lead.score);
+            let mut crossed = scoring.crossed(person.lead.score, faded);
+            crossed.extend(scoring.crossed(faded, score));
             if crossed.is_empty() {
                 return Ok(());
             }
@@ -34,7 +42,8 @@ impl Relay {
             let lead = Lead { score, version: person.lead.version + 1, ..person.lead };
             let mut transaction = self.tables.transaction().put(Table::Leads, &lead, &before)?;
             for (threshold, rising) in crossed {
-                let key = format!("{lead_id}.{threshold}.{}", lead.version);
+                let way = if rising { "up" } else { "down" };
+                let key = format!("{lead_id}.{threshold}.{way}.{}", lead.version);
                 let fact = Fact::ScoreCrossed { threshold, rising, score };
                 transaction =
                     transaction.event(&Event::about(lead_id, &key, fact, now, self.funnel.time_zone))?;

@@ -257,6 +257,11 @@ impl LocalCloud {
         seen("the outbox", taken)
     }
 
+    /// Pauses the account's sending, or lets it go on.
+    pub fn pause_sending(&self, paused: bool) {
+        self.0.aws.ses.pause(paused);
+    }
+
     /// Lets someone open a mail; it may have been taken out of the outbox.
     pub fn open(&self, mail: &Mail, reader: Reader<'_>) {
         seen("an open", self.0.aws.ses.open_mail(mail, reader));

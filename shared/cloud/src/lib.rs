@@ -22,7 +22,7 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use aws_smithy_types::error::display::DisplayErrorContext;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 
 /// What a function starts with: AWS, its environment, and a way to third parties.
 #[derive(Debug, Clone)]
@@ -91,9 +91,10 @@ impl Cloud {
     }
 
     /// The time: the wall clock in a Lambda, the local cloud's own clock on one machine.
+    /// In whole milliseconds, as it is stored: what was written equals what is read back.
     pub fn now(&self) -> DateTime<Utc> {
         let source = self.sdk.time_source().unwrap_or_default();
-        DateTime::<Utc>::from(source.now())
+        DateTime::<Utc>::from(source.now()).trunc_subsecs(3)
     }
 }
 

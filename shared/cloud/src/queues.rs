@@ -24,17 +24,18 @@ impl Queues {
         Ok(Self { client: Client::new(&cloud.sdk), urgent_url, bulk_url })
     }
 
-    /// Queues a step.
+    /// Queues a step, to be taken so many seconds from now (at most 900).
     ///
     /// # Errors
     /// [`CallError`] if SQS did not take it, or if it has gone in circles.
-    pub async fn send(&self, class: MailClass, work: &DueStep) -> Result<(), CallError> {
+    pub async fn send(&self, class: MailClass, work: &DueStep, delay_seconds: i32) -> Result<(), CallError> {
         let body = message(work)?;
         let url = match class {
             MailClass::Transactional => &self.urgent_url,
             MailClass::Marketing => &self.bulk_url,
         };
-        let answer = self.client.send_message().queue_url(url).message_body(body).send().await;
+        let request = self.client.send_message().queue_url(url).message_body(body);
+        let answer = request.delay_seconds(delay_seconds).send().await;
         answer.map(|_| ()).map_err(|error| CallError::new("queueing a step", error))
     }
 

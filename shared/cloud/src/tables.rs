@@ -310,6 +310,12 @@ impl Tables {
         self.query(Table::KpiDaily, None, ("month", month), "reading a month's figures").await
     }
 
+    /// Whether the person's timeline shows this event already, on whatever day it was written.
+    pub async fn is_told(&self, event: &Event) -> Result<bool, CallError> {
+        let Some(lead_id) = event.lead_id.as_ref() else { return Ok(false) };
+        Ok(self.timeline(lead_id).await?.iter().any(|known| known.event_id == event.event_id))
+    }
+
     /// All that happened to a person, in order of time, but for mail (which the ledger tells).
     pub async fn timeline(&self, lead_id: &Id) -> Result<Vec<Event>, CallError> {
         self.query(
@@ -713,7 +719,10 @@ impl Note {
 fn unclaimed(row: &Engagement) -> Condition {
     match row.attempt {
         1 => Condition::Absent,
-        attempt => Condition::Equals("attempt", AttributeValue::N((attempt - 1).to_string())),
+        // SES's own event may have settled the one before it while we looked.
+        attempt => {
+            Condition::EqualsWithout(("attempt", AttributeValue::N((attempt - 1).to_string())), "message_id")
+        }
     }
 }
 

@@ -64,7 +64,10 @@ impl Timers {
             hops,
         };
         if due <= now + TimeDelta::seconds(DUE_NOW_SECONDS) {
-            return self.queues.send(class, &work).await;
+            // Scheduler's precision is a minute; the queue keeps to the second, so that a mail is not
+            // looked at again and again until its hour has come.
+            let seconds = (due - now + TimeDelta::milliseconds(999)).num_seconds().max(0);
+            return self.queues.send(class, &work, i32::try_from(seconds).unwrap_or(0)).await;
         }
         self.schedule(&enrolment.schedule_name(step), due, class, &work).await
     }

@@ -26,6 +26,8 @@ pub enum Condition {
     Equals(&'static str, AttributeValue),
     /// There is one, and both attributes have these values.
     EqualsBoth((&'static str, AttributeValue), (&'static str, AttributeValue)),
+    /// There is one, its attribute has this value, and it has no such other attribute.
+    EqualsWithout((&'static str, AttributeValue), &'static str),
 }
 
 impl Condition {
@@ -43,6 +45,11 @@ impl Condition {
         match self {
             Self::Absent => ("attribute_not_exists(#a)".to_owned(), name(key), None),
             Self::Equals(attribute, expected) => ("#a = :v".to_owned(), name(attribute), value(expected)),
+            Self::EqualsWithout((attribute, expected), other) => {
+                let names =
+                    [("#a".to_owned(), (*attribute).to_owned()), ("#b".to_owned(), (*other).to_owned())];
+                ("#a = :v AND attribute_not_exists(#b)".to_owned(), names.into(), value(expected))
+            }
             Self::EqualsBoth((one, expected), (two, also_expected)) => {
                 let names = [("#a".to_owned(), (*one).to_owned()), ("#b".to_owned(), (*two).to_owned())];
                 let values = [(":v".to_owned(), expected.clone()), (":w".to_owned(), also_expected.clone())];

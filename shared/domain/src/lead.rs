@@ -256,12 +256,15 @@ pub fn request_opt_in(
     if known.as_ref().is_some_and(|lead| lead.mailing == Mailing::Subscribed) {
         return opt_in(known, lead_id, form, now, zone);
     }
-    let magnet = form.lead_magnet_type.as_ref().map(Id::as_str).unwrap_or("none").to_owned();
     let fact = Fact::OptInRequested {
         source: form.source.as_ref().map(|s| s.as_str().to_owned()),
         lead_magnet_type: form.lead_magnet_type.as_ref().map(|m| m.as_str().to_owned()),
     };
-    let key = format!("{lead_id}.{magnet}.{}", time::day(now, zone));
+    // One question a day, whatever is asked for; one more for who left that day and comes back.
+    let left =
+        known.as_ref().filter(|lead| lead.mailing == Mailing::Unsubscribed && lead.pending_consent.is_none());
+    let again = left.map(|lead| format!(".{}", lead.version)).unwrap_or_default();
+    let key = format!("{lead_id}.{}{again}", time::day(now, zone));
     let event = Event::about(&lead_id, &key, fact, now, zone);
     // What was agreed to before stays on record until the new words are confirmed.
     let earlier = known.as_ref().map(|lead| (lead.mailing, lead.consent.clone()));
@@ -366,8 +369,13 @@ pub fn unsubscribe(lead: Lead, now: DateTime<Utc>, zone: Tz) -> Option<LeadChang
     let version = lead.version + 1;
     let event =
         Event::about(&lead.lead_id, &format!("{}.{version}", lead.lead_id), Fact::Unsubscribed {}, now, zone);
+    // Who says no to the question whether the address is hers is left alone altogether.
+    let mailing = match lead.mailing {
+        Mailing::Pending => Mailing::Suppressed,
+        Mailing::Subscribed | Mailing::Unsubscribed | Mailing::Suppressed => Mailing::Unsubscribed,
+    };
     Some(LeadChange {
-        lead: Lead { mailing: Mailing::Unsubscribed, status: after_silence(lead.status), version, ..lead },
+        lead: Lead { mailing, pending_consent: None, status: after_silence(lead.status), version, ..lead },
         event,
     })
 }

@@ -61,8 +61,9 @@ pub const TAGS: usize = 50;
 pub const BROADCAST_PAGE: i32 = 100;
 /// Seconds between two ticks of a broadcast.
 pub const BROADCAST_TICK_SECONDS: i64 = 60;
-/// Longest time a webhook may take to answer, in seconds.
-pub const WEBHOOK_SECONDS: u64 = 10;
+/// Longest time a webhook may take to answer, in seconds: a batch of ten that all hang must leave
+/// the delivery function time for the rest.
+pub const WEBHOOK_SECONDS: u64 = 2;
 /// How often a webhook is tried before the sequence goes on without it.
 pub const WEBHOOK_TRIES: u32 = 5;
 /// How long a score that can't fall is left alone before somebody looks again, in days.
@@ -71,3 +72,8 @@ pub const SCORE_WATCH_DAYS: i64 = 30;
 pub const HELD_DAYS: usize = 7;
 /// Longest pause that a person can choose, in days.
 pub const PAUSE_DAYS: i64 = 365;
+/// How long a mail waits when SES takes none, in minutes.
+pub const SES_PAUSE_MINUTES: i64 = 15;
+/// Receives after which something that this version of the funnel does not know is given up: a
+/// deployment may have reached one function before the other.
+pub const UNKNOWN_TRIES: u32 = 3;

@@ -60,8 +60,9 @@ fn makes_watchful(trigger: &Trigger, fact: &Fact) -> bool {
         Trigger::Inactive { .. } => {
             fact.kind().is_activity() && !fact.is_by_machine() && fact.kind() != FactKind::OptInRequested
         }
+        // Only a score above the limit can fall to it.
         Trigger::ScoreFallsTo(limit) => {
-            matches!(fact, Fact::ScoreCrossed { threshold, rising: true, .. } if threshold == limit)
+            matches!(fact, Fact::ScoreCrossed { threshold, rising: true, .. } if *threshold == limit + 1)
         }
         Trigger::Fact(_)
         | Trigger::Told(_)
@@ -89,22 +90,36 @@ pub fn concerns_people_inside(event: &Event, sequences: &[Sequence]) -> bool {
 
 /// Whether the fact takes the person out of this enrolment.
 pub fn stops(event: &Event, sequence: &Sequence, enrolment: &Enrolment) -> bool {
-    if enrolment.state != EnrolmentState::Active || !ends(sequence, &event.fact) {
+    // Whoever is only being watched is not inside: just silence ends that.
+    let ends = match enrolment.is_watching() {
+        true => silences(sequence, &event.fact),
+        false => ends(sequence, &event.fact),
+    };
+    if enrolment.state != EnrolmentState::Active || !ends {
         return false;
     }
     // Another consultation's end is not this one's; this one's version decides, not the clock.
     let same_topic = sequence.topic().is_some() && sequence.topic() == event.fact.kind().topic();
     // What happened before she entered is not about this time.
     let later = event.occurred_at >= enrolment.since();
-    if same_topic { enrolment.subject == subject(&event.fact) } else { later }
+    let same_subject = enrolment.subject == subject(&event.fact);
+    // Another booking is no news about this one, but it may be what was hoped for.
+    let booked_anew = !same_subject && matches!(event.fact, Fact::ConsultationBooked { .. });
+    match same_topic && !booked_anew {
+        true => same_subject,
+        false => later,
+    }
+}
+
+fn silences(sequence: &Sequence, fact: &Fact) -> bool {
+    matches!(fact.kind(), FactKind::Unsubscribed | FactKind::MailComplained)
+        && sequence.class == MailClass::Marketing
 }
 
 fn ends(sequence: &Sequence, fact: &Fact) -> bool {
-    let silenced = matches!(fact.kind(), FactKind::Unsubscribed | FactKind::MailComplained)
-        && sequence.class == MailClass::Marketing;
     // Views are counted by whoever is about to write ([`Sequence::is_over`]): one alone says little.
     let counted = |trigger: &Trigger| matches!(trigger, Trigger::Page { times, .. } if *times > 1);
-    silenced || sequence.exit.iter().any(|trigger| trigger.matches(fact) && !counted(trigger))
+    silences(sequence, fact) || sequence.exit.iter().any(|trigger| trigger.matches(fact) && !counted(trigger))
 }
 
 /// What the fact is about, besides the person.
@@ -136,7 +151,7 @@ fn subject(fact: &Fact) -> Option<Id> {
     }
 }
 
-/// A consultation's version where the sequence is about one, else the minute of the fact: both
+/// A consultation's version where the sequence is about one, else the second of the fact: both
 /// grow, and both are the same when the fact is delivered again.
 fn generation(sequence: &Sequence, event: &Event) -> u32 {
     match &event.fact {
@@ -147,7 +162,7 @@ fn generation(sequence: &Sequence, event: &Event) -> u32 {
         {
             *version
         }
-        _ => u32::try_from(event.occurred_at.timestamp() / 60).unwrap_or(0),
+        _ => u32::try_from(event.occurred_at.timestamp()).unwrap_or(0),
     }
 }
 
@@ -214,6 +229,7 @@ mod tests {
                 &[K::ConsultationCancelled],
             ),
             sequence("follow-up", MailClass::Marketing, &[K::ConsultationHeld], &[K::CustomerPaid]),
+            sequence("missed", MailClass::Marketing, &[K::ConsultationMissed], &[K::ConsultationBooked]),
             sequence("onboarding", MailClass::Transactional, &[K::CustomerPaid], &[]),
             watched("cart", Trigger::Told(id("cart-updated"))),
             watched("thanks", Trigger::Download(id("guide"))),
@@ -258,33 +274,34 @@ mod tests {
         let crossed = |threshold, rising| Fact::ScoreCrossed { threshold, rising, score: threshold };
         let start = "2026-11-25T01:00:00Z".parse().unwrap();
         for (fact, expected) in [
-            (opted_in("guide"), vec!["+nurture 29921820", "+thanks 29921820", "?asleep 29921820"]),
-            (opted_in("other"), vec!["+nurture 29921820", "?asleep 29921820"]),
-            (booked(), vec!["+consultation/c-1 1", "?asleep 29921820"]),
+            (opted_in("guide"), vec!["+nurture 1795309200", "+thanks 1795309200", "?asleep 1795309200"]),
+            (opted_in("other"), vec!["+nurture 1795309200", "?asleep 1795309200"]),
+            (booked(), vec!["+consultation/c-1 1", "?asleep 1795309200"]),
             (
                 Fact::ConsultationRescheduled {
                     consultation_id: id("c-1"),
                     version: 2,
                     scheduled_date: start,
                 },
-                vec!["+consultation/c-1 2", "?asleep 29921820"],
+                vec!["+consultation/c-1 2", "?asleep 1795309200"],
             ),
-            (paid(), vec!["+onboarding/u-1 29921820", "?asleep 29921820"]),
-            (told("cart-updated"), vec!["+cart 29921820", "?asleep 29921820"]),
-            (told("ordered"), vec!["?asleep 29921820"]),
-            (Fact::PageSeen { page: "pricing".into() }, vec!["+pricing 29921820", "?asleep 29921820"]),
-            (Fact::PageSeen { page: "cases".into() }, vec!["?asleep 29921820"]),
-            (Fact::Tagged { tag: "vip".into() }, vec!["+vip 29921820"]),
+            (paid(), vec!["+onboarding/u-1 1795309200", "?asleep 1795309200"]),
+            (told("cart-updated"), vec!["+cart 1795309200", "?asleep 1795309200"]),
+            (told("ordered"), vec!["?asleep 1795309200"]),
+            (Fact::PageSeen { page: "pricing".into() }, vec!["+pricing 1795309200", "?asleep 1795309200"]),
+            (Fact::PageSeen { page: "cases".into() }, vec!["?asleep 1795309200"]),
+            (Fact::Tagged { tag: "vip".into() }, vec!["+vip 1795309200"]),
             (Fact::Tagged { tag: "staff".into() }, vec![]),
-            (Fact::StageChanged { stage: crate::lead::Stage::Mql }, vec!["+mql 29921820"]),
+            (Fact::StageChanged { stage: crate::lead::Stage::Mql }, vec!["+mql 1795309200"]),
             (Fact::StageChanged { stage: crate::lead::Stage::Sql }, vec![]),
-            (crossed(75, true), vec!["+hot 29921820"]),
+            (crossed(75, true), vec!["+hot 1795309200"]),
             (crossed(75, false), vec![]),
-            (crossed(20, true), vec!["?cooled 29921820"]),
+            (crossed(20, true), vec![]),
+            (crossed(21, true), vec!["?cooled 1795309200"]),
             (crossed(20, false), vec![]),
             (
                 Fact::MailOpened { engagement_id: "e".into(), email_campaign_id: "c".into(), machine: false },
-                vec!["?asleep 29921820"],
+                vec!["?asleep 1795309200"],
             ),
             // A machine's opening says nothing about her.
             (
@@ -334,6 +351,7 @@ mod tests {
             ("an exit about something else", "follow-up", Some("c-1"), early, paid(), true),
             ("its own consultation", "consultation", Some("c-1"), early, cancelled.clone(), true),
             ("another consultation", "consultation", Some("c-2"), early, cancelled.clone(), false),
+            ("another booking after this one was missed", "missed", Some("c-2"), early, booked(), true),
             ("no exit of its", "onboarding", Some("u-1"), early, cancelled, false),
             ("silence", "nurture", None, early, Fact::Unsubscribed {}, true),
             ("silence before a new yes", "nurture", None, late, Fact::Unsubscribed {}, false),

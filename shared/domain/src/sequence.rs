@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    condition::{Known, Test},
+    condition::{Known, Needs, Test},
     engagement::MailClass,
     event::{FactKind, Topic},
     id::Id,
@@ -311,7 +311,7 @@ pub struct Enrolment {
     /// The consultation or customer that the sequence is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Id>,
-    /// Grows with every restart (a consultation's version, or the minute of entry): work that an
+    /// Grows with every restart (a consultation's version, or the second of entry): work that an
     /// earlier generation planned finds itself outdated.
     pub generation: u32,
     #[serde(with = "time::stored")]
@@ -413,6 +413,11 @@ impl Sequence {
         self.exit.iter().filter(general).find(|trigger| known.happened(trigger, Some(since)))
     }
 
+    /// What has to be read before [`Self::is_over`] can be asked.
+    pub fn exit_needs(&self) -> Needs {
+        self.exit.iter().map(Trigger::needs).fold(Needs::default(), Needs::and)
+    }
+
     /// The trigger that is a matter of time, if it is one that sets the sequence going.
     pub fn watched(&self) -> Option<&Trigger> {
         self.entry.iter().find(|trigger| trigger.is_watched())
@@ -502,6 +507,7 @@ impl Program {
         zone: Tz,
     ) -> Enrolment {
         let from = enrolment.settled_at(now);
+        let enrolment = Enrolment { program: self.version.clone(), ..enrolment };
         let oldest = enrolment.enrolled_at - TimeDelta::seconds(STEP_GRACE_SECONDS);
         let mut passed = vec![];
         let step = loop {
@@ -533,7 +539,7 @@ impl Program {
         // A mail comes due when it may go out, so that nobody has to be asked twice.
         match step.act {
             Act::Send { .. } => match next_open(&self.windows, wanted.max(now), zone) {
-                Some(opens) if opens > wanted.max(now) => self.shift(enrolment, opens, zone),
+                Some(opens) if opens > wanted.max(now) => self.shift(enrolment, wanted.max(now), opens, zone),
                 _ => enrolment,
             },
             _ => enrolment,
@@ -543,11 +549,11 @@ impl Program {
     /// Puts a step off, to its clock time if it has one and that is not too early. What follows it
     /// in the sequence waits with it, in days.
     pub fn postpone(&self, enrolment: Enrolment, until: DateTime<Utc>, why: &str, zone: Tz) -> Enrolment {
-        self.shift(Enrolment { why: why.to_owned(), ..enrolment }, until, zone)
+        let from = enrolment.next_due.unwrap_or(until);
+        self.shift(Enrolment { why: why.to_owned(), ..enrolment }, from, until, zone)
     }
 
-    fn shift(&self, enrolment: Enrolment, until: DateTime<Utc>, zone: Tz) -> Enrolment {
-        let from = enrolment.next_due.unwrap_or(until);
+    fn shift(&self, enrolment: Enrolment, from: DateTime<Utc>, until: DateTime<Utc>, zone: Tz) -> Enrolment {
         let days = (time::day(until, zone) - time::day(from, zone)).num_days().max(0);
         // What announces an appointment does not move it, and has no time to lose.
         if from < enrolment.anchor {
@@ -556,12 +562,12 @@ impl Program {
         // On another day it keeps the clock time that it has, if it may go out then: the mail of
         // seven o'clock does not come at midnight because Sunday is over.
         let step = enrolment.step.as_ref().and_then(|step| self.step(step));
-        let same_clock = time::later(from, days, zone);
-        let kept = step.is_some_and(|step| step.when.clock().is_some())
-            && same_clock >= until
-            && self.windows.iter().all(|window| window.is_open(same_clock, zone));
+        let clock = step.and_then(|step| step.when.clock());
+        let own = clock.map(|clock| time::instant(time::day(until, zone), clock, zone));
+        let fits =
+            |at: &DateTime<Utc>| *at >= until && self.windows.iter().all(|window| window.is_open(*at, zone));
         let anchor = time::later(enrolment.anchor, days, zone);
-        Enrolment { anchor, ..enrolment }.due_at(if kept { same_clock } else { until })
+        Enrolment { anchor, ..enrolment }.due_at(own.filter(fits).unwrap_or(until))
     }
 
     /// The step that a split leads this person to: always the same one.

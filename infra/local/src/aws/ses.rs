@@ -1,6 +1,7 @@
 //! SES v2: sending, the suppression list, and what becomes of sent mail as events on the default bus.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::http::StatusCode;
@@ -44,6 +45,8 @@ pub(crate) struct Ses {
     events: Arc<Events>,
     outbox: Mutex<Shelf<Arc<Mail>>>,
     suppressed: Mutex<Shelf<Suppressed>>,
+    /// Whether the account's sending is paused, as AWS or its owner may do.
+    paused: AtomicBool,
 }
 
 impl Ses {
@@ -60,6 +63,7 @@ impl Ses {
             events,
             outbox: Mutex::new(Shelf::open("outbox", file)?),
             suppressed: Mutex::new(Shelf::open("suppressed addresses", file)?),
+            paused: AtomicBool::new(false),
         })
     }
 
@@ -96,6 +100,10 @@ impl Ses {
             "SendQuota": {"Max24HourSend": 1_000_000, "MaxSendRate": 1000,
                 "SentLast24Hours": sent.count()},
             "SuppressionAttributes": {"SuppressedReasons": ["BOUNCE", "COMPLAINT"]}})
+    }
+
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
     }
 
     /// Everything in the outbox, oldest first.
@@ -154,6 +162,12 @@ impl Ses {
         {
             let problem = format!("Configuration set <{name}> does not exist.");
             return Err(AwsError::new("NotFoundException", problem).with_status(StatusCode::NOT_FOUND));
+        }
+        if self.paused.load(Ordering::Relaxed) {
+            return Err(AwsError::new(
+                "SendingPausedException",
+                "Email sending is disabled for your account.",
+            ));
         }
         let (number, uuid) = self.ids.next()?;
         let message_id = format!("0106{number:012x}-{uuid}-000000");

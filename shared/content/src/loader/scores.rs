@@ -70,12 +70,13 @@ pub(super) fn read(
     }
 }
 
-/// The scores at which a sequence begins or ends, in order.
+/// The scores at which a sequence begins or ends, in order; and those from which one can fall.
 pub(super) fn thresholds(sequences: &[Sequence]) -> Vec<i64> {
     let triggers = sequences.iter().flat_map(|sequence| sequence.entry.iter().chain(&sequence.exit));
     let limits: BTreeSet<i64> = triggers
-        .filter_map(|trigger| match trigger {
-            Trigger::ScoreRisesTo(limit) | Trigger::ScoreFallsTo(limit) => Some(*limit),
+        .flat_map(|trigger| match trigger {
+            Trigger::ScoreRisesTo(limit) => vec![*limit],
+            Trigger::ScoreFallsTo(limit) => vec![*limit, limit + 1],
             Trigger::Fact(_)
             | Trigger::Told(_)
             | Trigger::Download(_)
@@ -83,7 +84,7 @@ pub(super) fn thresholds(sequences: &[Sequence]) -> Vec<i64> {
             | Trigger::Tag(_)
             | Trigger::Stage(_)
             | Trigger::Inactive { .. }
-            | Trigger::Enters(_) => None,
+            | Trigger::Enters(_) => vec![],
         })
         .collect();
     limits.into_iter().collect()

@@ -562,6 +562,16 @@ fn hours_do_not_move_the_appointment_that_is_announced_but_what_follows_it() {
 }
 
 #[test]
+fn a_mail_that_is_late_and_may_not_go_out_yet_keeps_its_clock_time_too() {
+    // Meant for Friday at 07:00, after a wait that ended on Saturday afternoon.
+    let sequence = mails_from(Anchor::Entry, vec![workdays()], &["now", "+1d 07:00", "+2d 07:00"]);
+    let enrolment = enrolled(&sequence, "2026-11-19T01:00:00Z", "2026-11-19T01:00:00Z");
+    let saturday = at("2026-11-21T06:12:00Z");
+    let next = sequence.program.advance(enrolment, Some(id("step-1")), "", saturday, Asia__Tokyo);
+    assert_eq!(next.next_due.map(shown).as_deref(), Some("Mon 23 07:00:00"));
+}
+
+#[test]
 fn a_mail_that_is_put_off_takes_the_rest_with_it_in_days() {
     let daily = ["+1d 07:00", "+2d 07:00", "+3d 07:00"];
     for (what, until, expected) in [
@@ -600,9 +610,9 @@ fn putting_a_reminder_off_does_not_put_off_the_appointment() {
 
 #[test]
 fn the_days_that_a_sequence_waits_are_the_persons_calendar_days() {
-    // Entered at half past midnight in Cairo, two days before the clock is put back: 24 hours later
-    // than 00:30 would be 23:30 of the same day.
-    let entered = at("2026-10-28T22:30:00Z");
+    // Entered at half past midnight in Cairo, on the day at whose end the clock is put back: 24 hours
+    // later it is half past eleven of the same day.
+    let entered = at("2026-10-28T21:30:00Z");
     let sequence = mails(&["+1d 07:00", "+2d 07:00"]);
     let enrolment = sequence.enrol(entry(entered), entered, Africa__Cairo);
     let later = sequence.program.postpone(enrolment, at("2026-10-31T06:00:00Z"), "", Africa__Cairo);
@@ -703,12 +713,29 @@ fn a_date_of_the_funnel_stays_the_anchor_of_who_was_watched() {
 }
 
 #[test]
-fn who_begins_is_in_the_version_of_that_day() {
-    let old = mails(&["+1d 07:00"]);
+fn a_person_is_in_the_version_whose_steps_she_goes_through() {
+    let old = mails(&["+1d 07:00", "+2d 07:00"]);
     let heard = at("2026-09-22T01:00:00Z");
-    let watched = old.watch(entry(heard), heard, heard);
     let new = sequence(Program { version: "v-2".into(), ..old.program.clone() });
+    let watched = old.watch(entry(heard), heard, heard);
     assert_eq!(new.begin(watched, "", heard, Asia__Tokyo).program, "v-2");
+    let inside = old.enrol(entry(heard), heard, Asia__Tokyo);
+    assert_eq!(inside.program, "v-1");
+    assert_eq!(new.program.advance(inside, Some(id("step-1")), "", heard, Asia__Tokyo).program, "v-2");
+}
+
+#[test]
+fn who_is_only_being_watched_is_not_taken_out_of_what_she_is_not_in() {
+    let exit = vec![Trigger::Told(id("ordered"))];
+    let sequence = Sequence { exit, ..mails(&["now"]) };
+    let heard = at("2026-09-22T01:00:00Z");
+    let watched = sequence.watch(entry(heard), heard, heard);
+    let inside = sequence.enrol(entry(heard), heard, Asia__Tokyo);
+    for (fact, watching_ends) in [(told("ordered"), false), (Fact::Unsubscribed {}, true)] {
+        let event = person().did(fact, "2026-09-23T01:00:00Z").timeline.pop().unwrap();
+        assert_eq!(relay::stops(&event, &sequence, &watched), watching_ends, "{event:?}");
+        assert!(relay::stops(&event, &sequence, &inside), "{event:?}");
+    }
 }
 
 #[test]
@@ -894,7 +921,12 @@ fn a_sequence_is_over_once_something_that_ends_it_has_happened_since() {
         (Trigger::Enters(id("other")), before, false),
     ] {
         let sequence = Sequence { exit: vec![exit.clone()], ..mails(&["now"]) };
-        let found = sequence.is_over(&known.known(at("2026-11-23T00:00:00Z")), at(since));
+        // With no more read than it says.
+        let needs = sequence.exit_needs();
+        let ledger = if needs.ledger { known.ledger.clone() } else { vec![] };
+        let timeline = if needs.timeline { known.timeline.clone() } else { vec![] };
+        let read = samples::Person { ledger, timeline, ..known.clone() };
+        let found = sequence.is_over(&read.known(at("2026-11-23T00:00:00Z")), at(since));
         assert_eq!(found, Some(&exit).filter(|_| expected), "{exit:?} since {since}");
         // What has not happened yet ends nothing.
         assert_eq!(sequence.is_over(&known.known(at("2026-11-01T00:00:00Z")), at(since)), None, "{exit:?}");
