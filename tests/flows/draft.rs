@@ -115,6 +115,34 @@ impl Draft {
         draft
     }
 
+    /// A ready funnel, to be changed.
+    pub fn copy_of(funnel: &str) -> Self {
+        let draft = Self(tempfile::tempdir().unwrap());
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../funnels").join(funnel);
+        let mut folders = vec![from.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                match entry.path().is_dir() {
+                    true => folders.push(entry.path()),
+                    false => {
+                        let path = entry.path();
+                        let name = path.strip_prefix(&from).unwrap().to_str().unwrap();
+                        draft.write(name, &fs::read_to_string(&path).unwrap());
+                    }
+                }
+            }
+        }
+        draft
+    }
+
+    /// The same with another text in a file.
+    pub fn replace(self, file: &str, from: &str, to: &str) -> Self {
+        let before = fs::read_to_string(self.path().join(file)).unwrap();
+        assert!(before.contains(from), "{file} has no {from:?}");
+        self.write(file, &before.replace(from, to));
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.0.path()
     }

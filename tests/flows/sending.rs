@@ -212,3 +212,31 @@ async fn while_ses_takes_no_mail_everything_waits_and_nothing_is_lost_or_counted
     world.pass(TimeDelta::hours(1)).await;
     assert_eq!(world.way_of(HANAKO).len(), 1);
 }
+
+#[tokio::test]
+async fn a_mail_that_cant_be_made_for_one_person_is_held_and_told_and_everybody_elses_goes_out() {
+    let world = World::new().await;
+    let (hanako, taro) = (world.opt_in(HANAKO).await, world.opt_in("taro@example.com").await);
+    world.buy(&hanako, "vip").await;
+    world.buy(&taro, "standard").await;
+    // The plan that she bought is not on sale any more, and the next mail tells its name.
+    let without = Draft::copy_of("coaching")
+        .replace("funnel.toml", "id = \"vip\"", "id = \"master\"")
+        .replace("simulation.toml", "vip = 20", "master = 20")
+        .replace("pages/tokushoho.md", "plans.vip", "plans.master");
+    world.deploy(&without).await;
+    let day_1 = |email: &str| world.way_of(email).iter().any(|mail| mail.ends_with("onboarding/day-1"));
+    world.until("2027-03-02T02:00:00Z").await;
+    assert!(!day_1(HANAKO) && day_1("taro@example.com"));
+    let enrolments = world.tables().enrolments(&hanako).await.unwrap();
+    let held = enrolments.iter().find(|enrolment| enrolment.sequence.as_str() == "onboarding").unwrap();
+    let why = "held: mails/onboarding-day-1.md:9: `{{ plan_name }}`: it has no value";
+    assert_eq!(held.why, why);
+    let owner = domain::id::Id::parse("owner").unwrap();
+    let tasks = world.tables().open_tasks(&owner).await.unwrap();
+    assert!(tasks.iter().any(|task| task.lead_id == hanako && why.ends_with(&task.title)), "{tasks:?}");
+    // Mended, it goes out the next time it is looked at.
+    world.deploy(&Draft::copy_of("coaching")).await;
+    world.pass(TimeDelta::days(1)).await;
+    assert!(day_1(HANAKO));
+}
