@@ -188,9 +188,10 @@ impl<'a> Crowd<'a> {
     }
 
     fn react(&mut self, person: usize, mail: &Arc<Mail>) {
-        let occasion = |what: &str| {
-            format!("{what} {}", mail.tags.get("engagement_id").map(String::as_str).unwrap_or_default())
-        };
+        // Her luck with a mail belongs to its step, not to the moment at which she entered: another
+        // version of the funnel meets the same people.
+        let tag = |name: &str| mail.tags.get(name).map(String::as_str).unwrap_or_default();
+        let occasion = |what: &str| format!("{what} {}/{}", tag("sequence"), tag("step"));
         let rates = self.funnel.simulation.mails.clone();
         let People { open, click, unsubscribe, .. } = *self.kind(person);
         let now = self.hands.now();
