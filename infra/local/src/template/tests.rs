@@ -27,7 +27,7 @@ fn the_real_template_names_every_part_of_the_stack() {
             "relay"
         ]
     );
-    assert_eq!(stack.tables.len(), 9);
+    assert_eq!(stack.tables.len(), 11);
     assert_eq!(stack.tables["Events"]["StreamSpecification"]["StreamViewType"], "NEW_IMAGE");
     let urgent = &stack.queues["michi-urgent"];
     let redrive = urgent.redrive.as_ref().unwrap();
