@@ -24,7 +24,7 @@ use domain::{
     lead::{Lead, Mailing},
     limits::SCORE_WATCH_DAYS,
     relay::{Effect, concerns_people_inside, starts},
-    sequence::{Anchor, EnrolmentState, Entry, Sequence},
+    sequence::{Anchor, EnrolmentState, Entry, Sequence, to_the_second},
     time,
     trigger::{Trigger, is_nth_view},
 };
@@ -140,7 +140,7 @@ impl Relay {
         let known = person.known(&self.funnel.scoring, Some(entry.at), now);
         let fits = sequence.test.as_ref().is_none_or(|test| test.condition.holds(&known));
         // The stream is no queue: what ends the sequence may have come in before what starts it.
-        if !fits || sequence.is_over(&known, entry.at).is_some() {
+        if !fits || sequence.is_over(&known, to_the_second(entry.at)).is_some() {
             return Ok(());
         }
         let zone = self.zone(&person.lead);

@@ -5,7 +5,7 @@ use domain::{
     event::Event,
     id::Id,
     relay::stops,
-    sequence::{Act, Enrolment, EnrolmentState, Sequence},
+    sequence::{Act, Enrolment, EnrolmentState, Sequence, to_the_second},
     trigger::Trigger,
 };
 
@@ -44,7 +44,7 @@ impl Relay {
                 // Whoever entered it with this fact, or later, entered it after this one.
                 if enrolment.sequence == sequence.id
                     && !enrolment.is_watching()
-                    && enrolment.since() < event.occurred_at
+                    && enrolment.since() < to_the_second(event.occurred_at)
                 {
                     self.stop(enrolment, &format!("entered {}", entered.id)).await?;
                 }

@@ -348,6 +348,7 @@ mod tests {
         for (what, name, subject, at, fact, expected) in [
             ("its exit", "nurture", None, early, paid(), true),
             ("an exit before she entered", "nurture", None, late, paid(), false),
+            ("an exit told to the second only", "nurture", None, "2026-11-22T01:00:00.9Z", paid(), true),
             ("an exit about something else", "follow-up", Some("c-1"), early, paid(), true),
             ("its own consultation", "consultation", Some("c-1"), early, cancelled.clone(), true),
             ("another consultation", "consultation", Some("c-2"), early, cancelled.clone(), false),

@@ -609,8 +609,9 @@ impl Enrolment {
     }
 
     /// When the person entered: facts before that are not about this time.
+    /// To the second: other systems (Stripe's webhooks) tell no more of their facts' time.
     pub fn since(&self) -> DateTime<Utc> {
-        self.entered_at.unwrap_or(self.enrolled_at)
+        to_the_second(self.entered_at.unwrap_or(self.enrolled_at))
     }
 
     /// Whether the person is only being watched: not in the sequence yet.
@@ -662,6 +663,11 @@ impl Enrolment {
         let parts = [self.lead_id.as_str(), &self.enrolment_id, &generation, step.as_str(), &due];
         Id::derived("s", &parts).to_string()
     }
+}
+
+/// An instant without the fraction of its second.
+pub fn to_the_second(at: DateTime<Utc>) -> DateTime<Utc> {
+    at - TimeDelta::nanoseconds(i64::from(at.timestamp_subsec_nanos()))
 }
 
 /// Work that is due: what a timer carries and the queues hold.
