@@ -20,6 +20,9 @@ case $arch in
 esac
 [ -f "$funnel/funnel.toml" ] || { echo "no funnel in $funnel: funnel.toml is missing" >&2; exit 2; }
 
+# A broken funnel never deploys. The functions trust this: they lay a mail out when it is first sent.
+cargo run --locked --quiet --package michi -- check "$funnel"
+
 venv=.cache/venv
 tools="cargo-lambda==1.9.2 ziglang==0.17.1"
 if [ "$(cat $venv/tools 2>/dev/null)" != "$tools" ]; then

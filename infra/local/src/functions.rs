@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use cloud::{Cloud, Env, StartError, keys::Keys};
-use content::Funnel;
+use content::{Checked, Funnel, Problem};
 use integrations::stripe::StripeSecrets;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -65,9 +65,10 @@ impl Secrets {
 /// # Errors
 /// [`LaunchError::Funnel`] with every problem in it.
 pub fn load_funnel(directory: &Path) -> Result<Arc<Funnel>, LaunchError> {
-    let funnel = Funnel::load(directory)
-        .map_err(|problems| LaunchError::Funnel(content::problem::report(&problems)))?;
-    Ok(Arc::new(funnel))
+    let Checked { mut problems, funnel } = content::check(directory);
+    problems.retain(Problem::is_error);
+    let broken = || LaunchError::Funnel(content::problem::report(&problems));
+    funnel.map(Arc::new).ok_or_else(broken)
 }
 
 /// Opens a local cloud with the stack of the template and starts all functions in it.

@@ -1,6 +1,7 @@
 //! Mails: Markdown with a front matter becomes one HTML and one text part.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -15,7 +16,7 @@ pub(crate) use self::frame::{Frame, UNTRACKED};
 use crate::expression::{Escape, Expression, fill, is_url_name, is_web_url, marks};
 use crate::format;
 use crate::funnel::Funnel;
-use crate::problem::Source;
+use crate::problem::{Problem, Source};
 
 mod body;
 mod frame;
@@ -60,8 +61,9 @@ pub struct Mail {
     pub(crate) preheader: String,
     pub(crate) body: Body,
     pub(crate) expressions: Vec<Expression>,
-    /// One for each choice, made when the funnel is loaded.
-    pub(crate) frames: BTreeMap<Choice, Frame>,
+    /// One for each choice, laid out when it is first asked for: a function that sends nothing has no
+    /// time for it, and [`crate::check`] asks for all of them.
+    pub(crate) frames: BTreeMap<Choice, OnceLock<Result<Frame, Problem>>>,
 }
 
 /// What a mail may say to one person. Times and links are hers.
@@ -173,8 +175,8 @@ impl Mail {
 }
 
 impl Funnel {
-    /// Makes a mail for one person. What is known of her decides which passages she gets; all their
-    /// markup is there already, so that only her values are filled in.
+    /// Makes a mail for one person. What is known of her decides which passages she gets; their
+    /// markup is made once, so that only her values are filled in.
     ///
     /// # Errors
     /// [`RenderProblem`] naming file, line and variable if a value is missing.
@@ -184,10 +186,9 @@ impl Funnel {
         person: &MailContext,
         known: &Known<'_>,
     ) -> Result<RenderedMail, RenderProblem> {
-        let frame = mail.frames.get(&mail.body.choice(known)).ok_or_else(|| RenderProblem::Layout {
-            file: mail.source.file.clone(),
-            reason: "it has not been laid out".to_owned(),
-        })?;
+        let frame = self
+            .frame(mail, mail.body.choice(known))
+            .map_err(|problem| RenderProblem::Layout { file: problem.file, reason: problem.what })?;
         let variables = self.variables(mail, person);
         let expressions: Vec<&Expression> =
             mail.expressions.iter().chain(&frame.layout_expressions).collect();

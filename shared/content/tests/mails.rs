@@ -89,8 +89,9 @@ impl Trial {
 
     /// What is wrong with files whose names begin so.
     fn problems(&self, file: &str) -> Vec<String> {
-        let problems = Funnel::load(&self.0.0).map(drop).err().unwrap_or_default();
-        problems.iter().filter(|problem| problem.file.starts_with(file)).map(ToString::to_string).collect()
+        let problems = content::check(&self.0.0).problems;
+        let errors = problems.iter().filter(|problem| problem.is_error());
+        errors.filter(|problem| problem.file.starts_with(file)).map(ToString::to_string).collect()
     }
 
     fn remove(&self, file: &str, from: &str, until: &str) {

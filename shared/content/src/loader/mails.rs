@@ -1,7 +1,7 @@
 //! `mails/*.md` and `snippets/*.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use domain::engagement::MailClass;
 use domain::id::Id;
@@ -11,11 +11,11 @@ use crate::condition::Names;
 use crate::expression::{Escape, Expression, Origin, extract, fill};
 use crate::funnel::Funnel;
 use crate::mail::{
-    APPLY_URL, BOOKING_URL, Body, BodyReader, CONFIRM_VARIABLES, CONSULTATION_VARIABLES, Choice, DEADLINE,
-    Frame, Mail, OFFER_VARIABLES, OWN_VARIABLES, PURCHASE_VARIABLES, VARIABLES,
+    APPLY_URL, BOOKING_URL, Body, BodyReader, CONFIRM_VARIABLES, CONSULTATION_VARIABLES, DEADLINE, Frame,
+    Mail, OFFER_VARIABLES, OWN_VARIABLES, PURCHASE_VARIABLES, VARIABLES,
 };
 use crate::markdown::{self, Block};
-use crate::problem::{Problem, Source, suggest};
+use crate::problem::{Source, suggest};
 use crate::reader::{At, Reader, parse};
 
 /// Gmail clips a mail at 102 KB of HTML, and with it the unsubscribe link.
@@ -98,11 +98,7 @@ pub(super) fn class(text: &str) -> Result<MailClass, String> {
 
 /// Lays every mail out, for everybody who may get it: tells what is wrong with the layout, and
 /// what is too long.
-pub(super) fn lay_out(funnel: &mut Funnel, problems: &mut Problems) {
-    // It will not start anyway.
-    if problems.iter().any(Problem::is_error) {
-        return;
-    }
+pub(super) fn lay_out(funnel: &Funnel, problems: &mut Problems) {
     if funnel.layout.is_some() {
         let before = problems.len();
         funnel.check_layout(problems);
@@ -111,34 +107,29 @@ pub(super) fn lay_out(funnel: &mut Funnel, problems: &mut Problems) {
             return;
         }
     }
-    let frames: Vec<BTreeMap<Choice, Frame>> =
-        funnel.mails.values().map(|mail| frames(funnel, mail, problems)).collect();
-    for (mail, frames) in funnel.mails.values_mut().zip(frames) {
-        mail.frames = frames;
+    for mail in funnel.mails.values() {
+        lay_out_one(funnel, mail, problems);
     }
 }
 
-fn frames(funnel: &Funnel, mail: &Mail, problems: &mut Problems) -> BTreeMap<Choice, Frame> {
-    let mut frames = BTreeMap::new();
-    for choice in mail.body.choices() {
-        // What is wrong with the text was told when it was read.
-        let blocks = markdown::parse(&mail.body.lines(choice), &mail.expressions, &mut vec![]);
-        match funnel.frame(mail, &blocks) {
-            Ok(frame) => drop(frames.insert(choice, frame)),
+fn lay_out_one(funnel: &Funnel, mail: &Mail, problems: &mut Problems) {
+    let mut frames = vec![];
+    for choice in mail.frames.keys() {
+        match funnel.frame(mail, *choice) {
+            Ok(frame) => frames.push(frame),
             Err(problem) => problems.push(problem),
         }
     }
-    let is_long = |frame: &Frame| {
+    let is_long = |frame: &&Frame| {
         let values = vec!["x".repeat(VALUE_BYTES); mail.expressions.len() + frame.layout_expressions.len()];
         fill(&frame.html, &values, Escape::Html).len() > MAIL_BYTES
     };
-    if frames.values().any(is_long) {
+    if frames.iter().any(is_long) {
         problems.push(mail.source.problem_of_file(
             format!("the finished mail is longer than {} KB", MAIL_BYTES / 1000),
             "shorten it: Gmail cuts off long mails, with the unsubscribe link",
         ));
     }
-    frames
 }
 
 struct Loader<'a> {
@@ -191,9 +182,9 @@ impl Loader<'_> {
             source,
             subject: head.subject,
             preheader: head.preheader,
+            frames: body.choices().into_iter().map(|choice| (choice, OnceLock::new())).collect(),
             body,
             expressions,
-            frames: BTreeMap::new(),
         })
     }
 

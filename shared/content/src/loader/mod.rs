@@ -42,22 +42,40 @@ pub struct Checked {
     pub funnel: Option<Funnel>,
 }
 
-/// Reads and checks a funnel's directory.
+/// Reads and checks a funnel's directory, and lays out every mail for everybody who may get it.
 pub fn check(dir: &Path) -> Checked {
+    let mut checked = checked(dir);
+    if let Some(funnel) = &checked.funnel {
+        mails::lay_out(funnel, &mut checked.problems);
+    }
+    checked.sorted()
+}
+
+fn checked(dir: &Path) -> Checked {
     let mut problems = vec![];
     let funnel = read(dir, &mut problems);
-    problems.sort();
-    problems.dedup();
-    Checked { funnel: funnel.filter(|_| !problems.iter().any(Problem::is_error)), problems }
+    Checked { problems, funnel }.sorted()
+}
+
+impl Checked {
+    fn sorted(mut self) -> Self {
+        self.problems.sort();
+        self.problems.dedup();
+        let broken = self.problems.iter().any(Problem::is_error);
+        Self { funnel: self.funnel.filter(|_| !broken), problems: self.problems }
+    }
 }
 
 impl Funnel {
-    /// Reads and checks a funnel's directory. Warnings do not matter here.
+    /// Reads a funnel's directory and checks its files. Warnings do not matter here, and the mails are
+    /// laid out when they are first made: [`check`] has done that before a funnel is deployed, and a
+    /// cold start has no time for it.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in order of file and line. A broken funnel never starts.
+    /// Everything that is wrong with the files, in order of file and line. A broken funnel never
+    /// starts.
     pub fn load(dir: &Path) -> Result<Self, Vec<Problem>> {
-        let Checked { problems, funnel } = check(dir);
+        let Checked { problems, funnel } = checked(dir);
         funnel.ok_or_else(|| problems.into_iter().filter(Problem::is_error).collect())
     }
 }
@@ -117,7 +135,7 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
     }
     // What follows makes use of all that `funnel.toml` says.
     let basics = config.basics.filter(|_| !has_errors("funnel.toml", problems))?;
-    let mut funnel = Funnel {
+    let funnel = Funnel {
         name: basics.name,
         locale: basics.locale,
         time_zone: basics.time_zone,
@@ -147,7 +165,6 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
         pages,
     };
     pages::check_values(&funnel, &declared, problems);
-    mails::lay_out(&mut funnel, problems);
     Some(funnel)
 }
 

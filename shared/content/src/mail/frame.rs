@@ -9,8 +9,8 @@ use mrml::prelude::render::RenderOptions;
 use crate::expression::{Expression, escape_everything, escape_html, mark};
 use crate::funnel::Funnel;
 use crate::html::Look;
-use crate::mail::Mail;
-use crate::markdown::Block;
+use crate::mail::{Choice, Mail};
+use crate::markdown::{self, Block};
 use crate::plain;
 use crate::problem::{Problem, Severity};
 
@@ -45,8 +45,20 @@ struct Content<'a> {
 }
 
 impl Funnel {
-    /// Lays out a mail.
-    pub(crate) fn frame(&self, mail: &Mail, blocks: &[Block]) -> Result<Frame, Problem> {
+    /// A mail with the passages that a choice stands for, laid out once.
+    ///
+    /// # Errors
+    /// [`Problem`] if the layout is broken.
+    pub(crate) fn frame<'m>(&self, mail: &'m Mail, choice: Choice) -> Result<&'m Frame, Problem> {
+        let none =
+            || mail.source.problem_of_file("there is no such choice of passages", "tell Michi's makers");
+        let frame = mail.frames.get(&choice).ok_or_else(none)?;
+        frame.get_or_init(|| self.lay_out_mail(mail, choice)).as_ref().map_err(Problem::clone)
+    }
+
+    fn lay_out_mail(&self, mail: &Mail, choice: Choice) -> Result<Frame, Problem> {
+        // What is wrong with the text was told when it was read.
+        let blocks = &markdown::parse(&mail.body.lines(choice), &mail.expressions, &mut vec![]);
         let marks = mail.expressions.len();
         let content = Content {
             class: mail.class,
