@@ -43,12 +43,12 @@ async fn opt_in_step_and_mail_event_stay_within_their_write_units() {
     .await;
     world.cloud.register("delivery", delivery);
     let first = waiting.lock().unwrap().remove(0);
-    units(&world, "the first step", 7, async |world| {
+    units(&world, "the first step", 8, async |world| {
         world.invoke("delivery", first).await.unwrap();
     })
     .await;
     world.until("2027-03-02T21:00:00Z").await;
-    units(&world, "a step of the week", 7, async |world| world.until("2027-03-02T22:01:00Z").await).await;
+    units(&world, "a step of the week", 8, async |world| world.until("2027-03-02T22:01:00Z").await).await;
     let mail = world.mails_to("hanako@example.com")[0].clone();
     world.cloud.open(&mail, HUMAN);
     let link = mail.links.iter().find(|link| link.tracked).unwrap().href.clone();

@@ -19,6 +19,7 @@ mod scores;
 mod sending;
 mod simulation;
 mod steps;
+mod sweep;
 mod triggers;
 mod twice;
 mod whole_way;

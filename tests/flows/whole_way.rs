@@ -104,21 +104,15 @@ async fn state_survives_a_restart() {
     use michi::{
         clock::Clock,
         engine::Store,
-        functions::{Secrets, launch},
+        functions::{Secrets, Sweeps, launch, stack},
     };
     let directory = tempfile::tempdir().unwrap();
     let funnel = World::new().await.funnel.clone();
     let open = async |now: &str| {
         let store = Store::Dir(directory.path().to_owned());
-        launch(
-            funnel.clone(),
-            store,
-            Clock::frozen(now.parse().unwrap()),
-            crate::world::PUBLIC_URL,
-            &Secrets::fixed(),
-        )
-        .await
-        .unwrap()
+        let stack = stack(&funnel, crate::world::PUBLIC_URL, Sweeps::Hourly).unwrap();
+        let clock = Clock::frozen(now.parse().unwrap());
+        launch(stack, funnel.clone(), store, clock, &Secrets::fixed()).await.unwrap()
     };
     let request = axum::http::Request::post(format!("{}/opt-in", crate::world::PUBLIC_URL))
         .header("content-type", "application/json")

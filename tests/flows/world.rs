@@ -11,7 +11,7 @@ use michi::{
     checkout::Checkout,
     clock::Clock,
     engine::{LocalCloud, Store},
-    functions::{Secrets, cloud_of, launch, load_funnel},
+    functions::{Secrets, Sweeps, cloud_of, launch, load_funnel, stack},
 };
 use serde_json::{Value, json};
 use web::link::{Links, Purpose};
@@ -66,15 +66,9 @@ impl World {
     async fn of(funnel: Arc<Funnel>, now: &str) -> Self {
         crate::privacy::keep_log();
         let secrets = Secrets::fixed();
-        let cloud = launch(
-            Arc::clone(&funnel),
-            Store::Memory,
-            Clock::frozen(now.parse().unwrap()),
-            PUBLIC_URL,
-            &secrets,
-        )
-        .await
-        .unwrap();
+        let stack = stack(&funnel, PUBLIC_URL, Sweeps::Hourly).unwrap();
+        let clock = Clock::frozen(now.parse().unwrap());
+        let cloud = launch(stack, Arc::clone(&funnel), Store::Memory, clock, &secrets).await.unwrap();
         let checkout = Checkout::open(&cloud, PUBLIC_URL, &secrets.stripe.webhook_secrets[0]);
         Self {
             checkout,

@@ -26,6 +26,7 @@ use content::Funnel;
 use domain::{
     broadcast::BroadcastTick,
     condition::Needs,
+    engagement::EngagementState,
     id::Id,
     limits::{SCORE_WATCH_DAYS, STEPS, UNKNOWN_TRIES},
     sequence::{Act, DueStep, Enrolment, Program, Sequence, Step, Turn, turn},
@@ -59,6 +60,9 @@ enum Later {
     #[error(transparent)]
     Call(#[from] CallError),
 }
+
+/// Why a send is in doubt whose sender never came back.
+const STOPPED_SENDER: &str = "its sender stopped before it heard from SES";
 
 /// What the queues hold.
 #[derive(Deserialize)]
@@ -176,7 +180,10 @@ impl Delivery {
         }
         let now = self.cloud.now();
         let (step, outcome) = match turn(&program, &enrolment, work, now) {
-            Turn::Outdated => return Ok(None),
+            Turn::Outdated => {
+                self.end_claim(work).await?;
+                return Ok(None);
+            }
             Turn::Lost => return self.leave(enrolment, "the sequence has no such step any more").await,
             Turn::Watch => return self.look(sequence, enrolment, work.hops).await,
             Turn::Behind | Turn::Wait(_) => {
@@ -311,6 +318,18 @@ impl Delivery {
             self.tables.move_enrolment(&enrolment, &stopped).await?;
         }
         Ok(None)
+    }
+
+    /// Nobody will take this step any more. If its sender stopped half way, the ledger learns it here.
+    async fn end_claim(&self, work: &DueStep) -> Result<(), Later> {
+        let row = self.tables.engagement(&work.lead_id, &work.engagement_id()).await?;
+        match row {
+            Some(row) if row.state == EngagementState::Claimed && row.is_fresh(self.cloud.now()) => {
+                Err(Later::Because("another copy of the step is being sent at this moment".to_owned()))
+            }
+            Some(row) => self.end(&row).await,
+            None => Ok(()),
+        }
     }
 
     async fn zone(&self, lead_id: &Id) -> Result<Tz, Later> {

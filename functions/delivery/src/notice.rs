@@ -23,9 +23,11 @@ impl Delivery {
             Claim::InFlight => {
                 return Err(Later::Because("another copy of the notice is being sent".to_owned()));
             }
-            Claim::Settled => return Ok(()),
-            Claim::GiveUp => {
-                return self.unknown(place, "its sender stopped before it heard from SES").await;
+            Claim::Settled | Claim::GiveUp => {
+                return match &known {
+                    Some(row) => self.end(row).await,
+                    None => Ok(()),
+                };
             }
             Claim::Send { attempt } => attempt,
         };
@@ -66,7 +68,7 @@ impl Delivery {
                 return Err(Later::Because(reason));
             }
             Err(SendError::Unknown(reason)) => {
-                self.unknown(place, &reason).await?;
+                self.unknown(&row, &reason).await?;
                 return match attempt {
                     1 => Err(Later::Because(reason)),
                     _ => Ok(()),

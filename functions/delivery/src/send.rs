@@ -24,7 +24,7 @@ use domain::{
 };
 use web::link::Purpose;
 
-use crate::{Delivery, Later, Outcome, Place, calendar};
+use crate::{Delivery, Later, Outcome, Place, STOPPED_SENDER, calendar};
 
 /// All that a mail can speak of.
 struct Addressee {
@@ -57,13 +57,17 @@ impl Delivery {
                     "another copy of the step is being sent at this moment".to_owned(),
                 ));
             }
-            Claim::Settled => return Ok(settled(place)),
-            Claim::GiveUp => {
-                self.unknown(place, "its sender stopped before it heard from SES").await?;
+            Claim::Settled | Claim::GiveUp => {
+                if let Some(row) = &row {
+                    self.end(row).await?;
+                }
                 return Ok(settled(place));
             }
             Claim::Send { attempt } => attempt,
         };
+        if let Some(row) = row.filter(|row| row.state == EngagementState::Claimed) {
+            self.unknown(&row, STOPPED_SENDER).await?;
+        }
         let Some(mail) = self.funnel.mail(mail_id) else {
             if place.tries < UNKNOWN_TRIES {
                 return Err(Later::Because("this version of the funnel has no such mail".to_owned()));
@@ -187,6 +191,7 @@ impl Delivery {
                 self.tables
                     .note(&row.lead_id, &row.engagement_id, &sent.only_in(&["claimed", "unknown"]))
                     .await?;
+                self.tell(&Engagement { state: EngagementState::Sent, ..row }).await?;
                 Ok(settled(place))
             }
             Err(SendError::Refused(reason)) => {
@@ -203,7 +208,7 @@ impl Delivery {
                 Ok(Outcome::PutOff { until, why: "SES takes no mail at the moment".to_owned() })
             }
             Err(SendError::Unknown(reason)) => {
-                self.unknown(place, &reason).await?;
+                self.unknown(&row, &reason).await?;
                 match (place.sequence.class, row.attempt) {
                     (MailClass::Transactional, 1) => Err(Later::Because(reason)),
                     _ => Ok(settled(place)),
@@ -217,11 +222,29 @@ impl Delivery {
         ledger_row(place.sequence, &place.enrolment, place.step, self.cloud.now())
     }
 
-    /// Notes in the ledger that nobody knows whether SES took the mail.
-    pub(crate) async fn unknown(&self, place: &Place<'_>, reason: &str) -> Result<(), Later> {
+    /// Notes in the ledger that nobody knows whether SES took the mail, and counts it.
+    pub(crate) async fn unknown(&self, row: &Engagement, reason: &str) -> Result<(), Later> {
         let note = Note::default().text("state", "unknown").text("reason", reason).only_in(&["claimed"]);
-        let engagement_id = place.enrolment.engagement_id(&place.step.id);
-        self.tables.note(&place.enrolment.lead_id, &engagement_id, &note).await?;
+        if self.tables.note(&row.lead_id, &row.engagement_id, &note).await? {
+            self.tell(&Engagement { state: EngagementState::Unknown, ..row.clone() }).await?;
+        }
+        Ok(())
+    }
+
+    /// A send that nobody goes on with: a claim without an end is a doubt; for the rest, whoever
+    /// settled it may not have got as far as the fact.
+    pub(crate) async fn end(&self, row: &Engagement) -> Result<(), Later> {
+        match row.state {
+            EngagementState::Claimed => self.unknown(row, STOPPED_SENDER).await,
+            _ => self.tell(row).await,
+        }
+    }
+
+    /// Writes the fact that a try to send has become.
+    async fn tell(&self, row: &Engagement) -> Result<(), Later> {
+        if let Some(event) = row.outcome(self.funnel.time_zone) {
+            self.tables.add_event(&event).await?;
+        }
         Ok(())
     }
 
@@ -347,6 +370,9 @@ impl Delivery {
                 ("engagement_id", row.engagement_id.clone()),
                 ("sequence", place.sequence.id.to_string()),
                 ("step", place.step.id.to_string()),
+                ("attempt", row.attempt.to_string()),
+                // In the letters that a tag may hold.
+                ("claimed", row.claimed_at.timestamp_millis().to_string()),
             ],
             calendar: calendar.zip(self.funnel.consultation.as_ref()).map(|(consultation, offer)| {
                 let now = self.cloud.now();

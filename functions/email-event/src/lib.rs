@@ -15,7 +15,13 @@ use cloud::{
     transaction::{Commit, Condition},
 };
 use content::Funnel;
-use domain::{engagement::impersonal, event::Event, id::Id, lead, limits::CONFLICT_RETRIES};
+use domain::{
+    engagement::{Engagement, EngagementState, impersonal},
+    event::Event,
+    id::Id,
+    lead,
+    limits::CONFLICT_RETRIES,
+};
 use lambda_runtime::Error;
 use notice::{News, Notice};
 
@@ -57,13 +63,23 @@ impl EmailEvents {
             self.suppress(&notice.lead_id).await?;
         }
         // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
-        self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
+        // Delivery has mostly noted itself that SES took the mail; reading that is cheaper.
+        if notice.news != News::Sent || self.is_unsettled(notice).await? {
+            self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
+        }
         if let Some((key, fact)) = notice.fact() {
             let at = self.first_time(notice).await?;
             let event = Event::about(&notice.lead_id, &key, fact, at, self.funnel.time_zone);
             self.tables.add_event(&event).await?;
         }
         Ok(())
+    }
+
+    async fn is_unsettled(&self, notice: &Notice) -> Result<bool, CallError> {
+        let row = self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?;
+        let unsettled =
+            |row: &Engagement| matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
+        Ok(row.as_ref().is_some_and(unsettled))
     }
 
     /// When it first happened: a mail that is opened again on another day was opened once.

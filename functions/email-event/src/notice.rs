@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::{engagement::is_machine, event::Fact, id::Id, limits::URL_BYTES};
+use domain::{
+    engagement::{attempt_key, is_machine},
+    event::Fact,
+    id::Id,
+    limits::URL_BYTES,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,7 +19,9 @@ pub struct Notice {
     pub engagement_id: String,
     pub email_campaign_id: String,
     pub message_id: String,
-    /// When it happened.
+    /// Which try to send it speaks of, from 1.
+    pub attempt: u8,
+    /// When it happened; for a send, when it was claimed, as everybody else dates it.
     pub at: DateTime<Utc>,
     pub news: News,
 }
@@ -118,12 +125,18 @@ impl Notice {
         };
         let lead_id =
             Id::parse(tag("lead_id")?).map_err(|error| format!("detail.mail.tags.lead_id {error}"))?;
+        // Mails that were on their way before these tags were made have none.
+        let attempt = tag("attempt").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+        let claimed = tag("claimed").ok().and_then(|text| text.parse().ok());
+        let claimed = claimed.and_then(DateTime::from_timestamp_millis).filter(|_| news == News::Sent);
+        let at = claimed.or(part.and_then(|part| part.timestamp)).unwrap_or(detail.mail.timestamp);
         Ok(Some(Self {
             lead_id,
+            attempt,
             engagement_id: tag("engagement_id")?.clone(),
             email_campaign_id: format!("{}/{}", tag("sequence")?, tag("step")?),
             message_id: detail.mail.message_id.clone(),
-            at: part.and_then(|part| part.timestamp).unwrap_or(detail.mail.timestamp),
+            at,
             news,
         }))
     }
@@ -135,7 +148,10 @@ impl Notice {
         let key = format!("{}.{engagement_id}", self.lead_id);
         let by_machine = |key: String, machine: bool| if machine { format!("{key}.machine") } else { key };
         Some(match &self.news {
-            News::Sent => (key, Fact::MailSent { engagement_id, email_campaign_id }),
+            News::Sent => {
+                let key = attempt_key(&self.lead_id, &self.engagement_id, self.attempt);
+                (key, Fact::MailSent { engagement_id, email_campaign_id })
+            }
             News::Delivered => (key, Fact::MailDelivered { engagement_id, email_campaign_id }),
             News::Opened { machine } => (
                 by_machine(key, *machine),

@@ -1,10 +1,13 @@
 //! Nightly aggregation: a day's figures from the day's facts. Run again, it writes the same row;
-//! its cost grows with the day's facts, not with all leads.
+//! its cost grows with the day's facts, not with all leads. In between, every few minutes, it only
+//! sweeps up work that was lost.
+
+mod sweep;
 
 use std::sync::Arc;
 
 use chrono::NaiveDate;
-use cloud::{CallError, Cloud, StartError, tables::Tables};
+use cloud::{CallError, Cloud, StartError, queues::Queues, tables::Tables, timers::Timers};
 use content::Funnel;
 use domain::{
     kpi::{DayCount, KpiDaily},
@@ -13,21 +16,28 @@ use domain::{
 };
 use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
+use sweep::Swept;
 
 /// The function's clients, made once.
 #[derive(Debug)]
 pub struct NightlyAggregation {
     cloud: Cloud,
     tables: Tables,
+    queues: Queues,
+    timers: Timers,
     funnel: Arc<Funnel>,
 }
 
-/// What starts it: the schedule says nothing, an operator may name a day.
+/// What starts it: the night's schedule says nothing, the other one asks for a sweep, an operator
+/// may name a day.
 #[derive(Debug, Default, Deserialize)]
 pub struct Order {
     /// `2026-11-22`, in the funnel's zone.
     #[serde(default)]
     date: Option<String>,
+    /// Only look for lost work.
+    #[serde(default)]
+    sweep: bool,
 }
 
 /// What it did.
@@ -35,6 +45,8 @@ pub struct Order {
 pub struct Report {
     /// The rows that were written, oldest first.
     kpi_daily: Vec<KpiDaily>,
+    /// What was lost and found.
+    swept: Swept,
 }
 
 /// Why an order was refused.
@@ -50,9 +62,15 @@ impl NightlyAggregation {
     /// Makes the clients.
     ///
     /// # Errors
-    /// None at present; all functions start alike.
+    /// [`StartError`] if the environment is not as the template makes it.
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
-        Ok(Self { tables: Tables::new(&cloud), funnel, cloud })
+        Ok(Self {
+            tables: Tables::new(&cloud),
+            queues: Queues::new(&cloud)?,
+            timers: Timers::new(&cloud)?,
+            funnel,
+            cloud,
+        })
     }
 
     /// Counts the day that was ordered, or the last few days that are over: facts may be heard
@@ -61,6 +79,10 @@ impl NightlyAggregation {
     /// # Errors
     /// If the day is not one, or lies ahead, or the tables can't be reached.
     pub async fn handle(&self, order: Order) -> Result<Report, Error> {
+        if order.sweep {
+            return Ok(Report { kpi_daily: vec![], swept: self.sweep(false).await? });
+        }
+        let by_hand = order.date.is_some();
         let today = time::day(self.cloud.now(), self.funnel.time_zone);
         let days = match order.date {
             Some(text) => vec![ordered(&text, today)?],
@@ -73,7 +95,8 @@ impl NightlyAggregation {
             kpi_daily.push(row);
         }
         tracing::info!(days = kpi_daily.len(), "the figures were rolled up");
-        Ok(Report { kpi_daily })
+        let swept = if by_hand { Swept::default() } else { self.sweep(true).await? };
+        Ok(Report { kpi_daily, swept })
     }
 
     async fn count(&self, day: NaiveDate) -> Result<KpiDaily, CallError> {

@@ -490,7 +490,7 @@ mod tests {
     use super::*;
     use crate::dev::tests::{FUNNEL, START};
     use crate::engine::{BoxFuture, Store};
-    use crate::functions::{Secrets, launch, load_funnel};
+    use crate::functions::{Secrets, Sweeps, launch, load_funnel, stack};
 
     const GOOD: [(&str, &str); 11] = [
         ("mode", "payment"),
@@ -508,15 +508,9 @@ mod tests {
 
     async fn cloud() -> LocalCloud {
         let clock = Clock::frozen(START.parse().unwrap());
-        launch(
-            load_funnel(FUNNEL.as_ref()).unwrap(),
-            Store::Memory,
-            clock,
-            "http://localhost:4000",
-            &Secrets::fixed(),
-        )
-        .await
-        .unwrap()
+        let funnel = load_funnel(FUNNEL.as_ref()).unwrap();
+        let stack = stack(&funnel, "http://localhost:4000", Sweeps::Hourly).unwrap();
+        launch(stack, funnel, Store::Memory, clock, &Secrets::fixed()).await.unwrap()
     }
 
     fn request(fields: &[(&str, &str)], key: &str) -> Request {

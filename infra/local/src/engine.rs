@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use axum::http::StatusCode;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::aws::mail::Mail;
@@ -20,6 +20,7 @@ use crate::aws::ses::Reader;
 use crate::aws::sqs::Message;
 use crate::aws::{Aws, AwsError, Ids, Request, Response};
 use crate::clock::Clock;
+use crate::faults::{Running, Saboteur};
 use crate::gateway;
 use crate::shelf::{ShelfError, ShelfFile, lock};
 use crate::template::{QueueSource, Stack};
@@ -167,7 +168,12 @@ impl LocalCloud {
     pub async fn invoke(&self, function: &str, event: Value) -> Result<Value, String> {
         let handler = lock(&self.0.handlers).get(function).cloned();
         let handler = handler.ok_or_else(|| format!("function {function} is not registered"))?;
-        handler(event).await
+        if self.0.aws.faults.saboteur().is_none() {
+            return handler(event).await;
+        }
+        let timeout = self.0.stack.functions.get(function).map(|function| function.timeout);
+        let until = self.0.clock.now() + timeout.unwrap_or(TimeDelta::seconds(3));
+        Running::new(function, until).work(handler(event)).await
     }
 
     /// Sends a request through the HTTP API. What it causes happens when the cloud settles.
@@ -275,6 +281,11 @@ impl LocalCloud {
     /// Lets the recipients of a mail report it as spam.
     pub fn complain(&self, mail: &Mail) {
         seen("a complaint", self.0.aws.ses.complain(mail));
+    }
+
+    /// Lets things go wrong from now on, or again nothing.
+    pub fn sabotage(&self, saboteur: Option<Saboteur>) {
+        self.0.aws.faults.set(saboteur);
     }
 
     /// What was asked of AWS since the last reset.

@@ -71,22 +71,43 @@ pub fn load_funnel(directory: &Path) -> Result<Arc<Funnel>, LaunchError> {
     funnel.map(Arc::new).ok_or_else(broken)
 }
 
-/// Opens a local cloud with the stack of the template and starts all functions in it.
+/// How often lost work is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweeps {
+    /// As the template says.
+    AsDeployed,
+    /// Once an hour: in weeks that pass in seconds, looking every ten minutes would be most of the
+    /// work.
+    Hourly,
+}
+
+/// The stack of the template, as it is deployed for a funnel.
+///
+/// # Errors
+/// [`TemplateError`] if the template can't be played.
+pub fn stack(funnel: &Funnel, public_url: &str, sweeps: Sweeps) -> Result<Stack, TemplateError> {
+    let mut parameters = BTreeMap::from([
+        ("PublicUrl".to_owned(), public_url.to_owned()),
+        ("SenderAddress".to_owned(), funnel.sender.address.as_str().to_owned()),
+    ]);
+    if sweeps == Sweeps::Hourly {
+        parameters.insert("SweepSchedule".to_owned(), "cron(0 * * * ? *)".to_owned());
+    }
+    Stack::parse(TEMPLATE, STACK, &parameters)
+}
+
+/// Opens a local cloud with a stack of the template and starts all functions in it.
 ///
 /// # Errors
 /// [`LaunchError`].
 pub async fn launch(
+    stack: Stack,
     funnel: Arc<Funnel>,
     store: Store,
     clock: Clock,
-    public_url: &str,
     secrets: &Secrets,
 ) -> Result<LocalCloud, LaunchError> {
-    let parameters = BTreeMap::from([
-        ("PublicUrl".to_owned(), public_url.to_owned()),
-        ("SenderAddress".to_owned(), funnel.sender.address.as_str().to_owned()),
-    ]);
-    let local = LocalCloud::new(Stack::parse(TEMPLATE, STACK, &parameters)?, store, clock)?;
+    let local = LocalCloud::new(stack, store, clock)?;
     put_secret(&local, "/michi/keys", &secrets.keys).await?;
     put_secret(&local, "/michi/stripe", &secrets.stripe).await?;
     start(&local, &funnel).await?;

@@ -5,6 +5,7 @@ pub mod checkout;
 pub mod clock;
 pub mod dev;
 pub mod engine;
+pub mod faults;
 pub mod functions;
 pub mod gateway;
 pub mod preview;

@@ -22,7 +22,7 @@ use domain::{
     task::Task,
     time::iso,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     CallError, Cloud,
@@ -108,6 +108,13 @@ struct ProgramRow<'a> {
     program: String,
 }
 
+/// An enrolment whose step should have been taken by now.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Overdue {
+    pub lead_id: Id,
+    pub enrolment_id: String,
+}
+
 /// What came of claiming a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
@@ -185,7 +192,7 @@ impl Tables {
 
     /// Who opted in from this browser, if anybody did. The index is a moment behind.
     pub async fn lead_of_visitor(&self, visitor_id: &Id) -> Result<Option<Id>, CallError> {
-        #[derive(serde::Deserialize)]
+        #[derive(Deserialize)]
         struct Key {
             lead_id: Id,
         }
@@ -216,7 +223,7 @@ impl Tables {
 
     /// A version of a sequence's program that was kept for the people inside.
     pub async fn program(&self, sequence: &Id, version: &str) -> Result<Option<Program>, CallError> {
-        #[derive(serde::Deserialize)]
+        #[derive(Deserialize)]
         struct Row {
             program: String,
         }
@@ -438,9 +445,45 @@ impl Tables {
         )
     }
 
+    /// Who was due in this UTC hour of the day, on whatever day, before that instant. The index is
+    /// a moment behind.
+    pub async fn overdue(&self, hour: u32, before: DateTime<Utc>) -> Result<Vec<Overdue>, CallError> {
+        let doing = "looking for lost steps";
+        let (mut found, mut start) = (vec![], None);
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(self.name(Table::Enrolments))
+                .index_name("due")
+                .key_condition_expression("due_hour = :h")
+                .filter_expression("next_due <= :b")
+                .expression_attribute_values(":h", AttributeValue::S(format!("{hour:02}")))
+                .expression_attribute_values(":b", AttributeValue::S(iso(before)))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| CallError::new(doing, error))?;
+            found.extend(rows::<Overdue>(answer.items.unwrap_or_default(), doing)?);
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Replaces an enrolment that still stands at the step, and for the moment, where it was read.
     /// `false` when it has moved on meanwhile.
     pub async fn move_enrolment(&self, before: &Enrolment, after: &Enrolment) -> Result<bool, CallError> {
+        if self.try_to_move(before, after).await? {
+            return Ok(true);
+        }
+        // The answer to our own move may have been lost, and the client tried again.
+        let stands = self.enrolment(&after.lead_id, &after.enrolment_id).await?;
+        Ok(stands.as_ref() == Some(after))
+    }
+
+    async fn try_to_move(&self, before: &Enrolment, after: &Enrolment) -> Result<bool, CallError> {
         let due = before.next_due.map(iso).unwrap_or_default();
         let step = before.step.as_ref().map(ToString::to_string).unwrap_or_default();
         let request = self

@@ -3,9 +3,15 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, limits::CLAIM_SETTLES_SECONDS, time};
+use crate::{
+    event::{Event, Fact},
+    id::Id,
+    limits::CLAIM_SETTLES_SECONDS,
+    time,
+};
 
 /// What a mail is for: decides who may get it and which queue it waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +74,39 @@ impl Engagement {
     }
 }
 
+impl Engagement {
+    /// The fact that a try to send has become: SES took the mail, or nobody knows. None for a
+    /// mail to somebody of the team, and as long as nothing is settled.
+    ///
+    /// It is dated by the claim, so that everybody who learns of it tells the same fact.
+    pub fn outcome(&self, zone: Tz) -> Option<Event> {
+        self.mail.as_ref()?;
+        let (engagement_id, email_campaign_id) = (self.engagement_id.clone(), self.email_campaign_id.clone());
+        let fact = match self.state {
+            EngagementState::Sent | EngagementState::Bounced | EngagementState::Complained => {
+                Fact::MailSent { engagement_id, email_campaign_id }
+            }
+            EngagementState::Unknown => Fact::MailUnknown { engagement_id, email_campaign_id },
+            EngagementState::Claimed | EngagementState::Skipped => return None,
+        };
+        let key = attempt_key(&self.lead_id, &self.engagement_id, self.attempt);
+        Some(Event::about(&self.lead_id, &key, fact, self.claimed_at, zone))
+    }
+
+    /// Whether its sender may still be at work.
+    pub fn is_fresh(&self, now: DateTime<Utc>) -> bool {
+        now < self.claimed_at + TimeDelta::seconds(CLAIM_SETTLES_SECONDS)
+    }
+}
+
+/// The key of a fact about one try to send.
+pub fn attempt_key(lead_id: &Id, engagement_id: &str, attempt: u8) -> String {
+    match attempt {
+        1 => format!("{lead_id}.{engagement_id}"),
+        later => format!("{lead_id}.{engagement_id}.{later}"),
+    }
+}
+
 /// A link without the personal key that links to our own pages carry: the same for everybody.
 pub fn impersonal(link: &str) -> &str {
     link.split_once("?t=").map_or(link, |(page, _)| page)
@@ -108,9 +147,10 @@ pub enum Claim {
 /// one, which the person waits for, once more after an unknown outcome.
 pub fn claim(row: Option<&Engagement>, class: MailClass, now: DateTime<Utc>) -> Claim {
     let Some(row) = row else { return Claim::Send { attempt: 1 } };
-    let fresh = now < row.claimed_at + TimeDelta::seconds(CLAIM_SETTLES_SECONDS);
     match (row.state, class, row.attempt) {
-        (EngagementState::Claimed, _, _) if fresh => Claim::InFlight,
+        (EngagementState::Claimed, _, _) if row.is_fresh(now) => Claim::InFlight,
+        // SES's own word on the first try may be on its way.
+        (EngagementState::Unknown, MailClass::Transactional, 1) if row.is_fresh(now) => Claim::InFlight,
         (EngagementState::Claimed | EngagementState::Unknown, MailClass::Transactional, 1) => {
             Claim::Send { attempt: 2 }
         }
@@ -207,5 +247,8 @@ mod tests {
         for class in [MailClass::Marketing, MailClass::Transactional] {
             assert_eq!(claim(Some(&row), class, now), Claim::InFlight);
         }
+        let doubtful = Engagement { state: EngagementState::Unknown, ..row };
+        assert_eq!(claim(Some(&doubtful), MailClass::Transactional, now), Claim::InFlight);
+        assert_eq!(claim(Some(&doubtful), MailClass::Marketing, now), Claim::Settled);
     }
 }

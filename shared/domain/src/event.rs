@@ -109,6 +109,8 @@ pub enum Fact {
     },
     /// SES took the mail.
     MailSent { engagement_id: String, email_campaign_id: String },
+    /// Nobody knows whether SES took the mail: its answer was lost.
+    MailUnknown { engagement_id: String, email_campaign_id: String },
     /// The recipient's server took the mail.
     MailDelivered { engagement_id: String, email_campaign_id: String },
     /// The mail was opened for the first time: by a person, or by a machine on her behalf.
@@ -179,6 +181,7 @@ pub enum FactKind {
     OptInRequested,
     OptedIn,
     MailSent,
+    MailUnknown,
     MailDelivered,
     MailOpened,
     MailClicked,
@@ -202,11 +205,12 @@ pub enum FactKind {
 
 impl FactKind {
     /// All of them, in the order of the customer's way.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Visited,
         Self::OptInRequested,
         Self::OptedIn,
         Self::MailSent,
+        Self::MailUnknown,
         Self::MailDelivered,
         Self::MailOpened,
         Self::MailClicked,
@@ -235,6 +239,7 @@ impl FactKind {
             Self::OptInRequested => "opt_in_requested",
             Self::OptedIn => "opted_in",
             Self::MailSent => "mail_sent",
+            Self::MailUnknown => "mail_unknown",
             Self::MailDelivered => "mail_delivered",
             Self::MailOpened => "mail_opened",
             Self::MailClicked => "mail_clicked",
@@ -271,6 +276,7 @@ impl FactKind {
             | Self::OptInRequested
             | Self::OptedIn
             | Self::MailSent
+            | Self::MailUnknown
             | Self::MailDelivered
             | Self::MailOpened
             | Self::MailClicked
@@ -291,7 +297,12 @@ impl FactKind {
     pub fn is_named_by_funnels(self) -> bool {
         !matches!(
             self,
-            Self::Visited | Self::MailSent | Self::MailDelivered | Self::ScoreCrossed | Self::Told
+            Self::Visited
+                | Self::MailSent
+                | Self::MailUnknown
+                | Self::MailDelivered
+                | Self::ScoreCrossed
+                | Self::Told
         )
     }
 
@@ -313,6 +324,7 @@ impl FactKind {
             | Self::CustomerPaid => true,
             Self::Visited
             | Self::MailSent
+            | Self::MailUnknown
             | Self::MailDelivered
             | Self::MailBounced
             | Self::MailComplained
@@ -331,6 +343,7 @@ impl FactKind {
         match self {
             Self::Visited
             | Self::MailSent
+            | Self::MailUnknown
             | Self::MailDelivered
             | Self::MailOpened
             | Self::MailClicked
@@ -378,6 +391,7 @@ impl Fact {
             Self::OptInRequested { .. } => FactKind::OptInRequested,
             Self::OptedIn { .. } => FactKind::OptedIn,
             Self::MailSent { .. } => FactKind::MailSent,
+            Self::MailUnknown { .. } => FactKind::MailUnknown,
             Self::MailDelivered { .. } => FactKind::MailDelivered,
             Self::MailOpened { .. } => FactKind::MailOpened,
             Self::MailClicked { .. } => FactKind::MailClicked,

@@ -28,7 +28,11 @@ pub struct KpiDaily {
     pub sales: u64,
     /// Money in, in the currency's minor unit.
     pub revenue: i64,
+    /// Mails that SES took.
     pub mails_sent: u64,
+    /// Sends whose answer was lost: SES may or may not have taken them.
+    #[serde(default)]
+    pub mails_unknown: u64,
     pub mails_delivered: u64,
     /// Mails first opened that day by a person.
     pub mails_opened: u64,
@@ -58,6 +62,7 @@ impl KpiDaily {
             sales: 0,
             revenue: 0,
             mails_sent: 0,
+            mails_unknown: 0,
             mails_delivered: 0,
             mails_opened: 0,
             mails_opened_by_machine: 0,
@@ -105,6 +110,7 @@ impl DayCount {
             }
             Fact::OptedIn { first, .. } => row.opt_ins += u64::from(*first),
             Fact::MailSent { .. } => row.mails_sent += 1,
+            Fact::MailUnknown { .. } => row.mails_unknown += 1,
             Fact::MailDelivered { .. } => row.mails_delivered += 1,
             Fact::MailOpened { machine: true, .. } => row.mails_opened_by_machine += 1,
             Fact::MailOpened { machine: false, .. } => row.mails_opened += 1,

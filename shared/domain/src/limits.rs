@@ -70,6 +70,11 @@ pub const WEBHOOK_TRIES: u32 = 5;
 pub const SCORE_WATCH_DAYS: i64 = 30;
 /// Days that a mail which can't be made for a person is tried again before it is given up.
 pub const HELD_DAYS: usize = 7;
+/// How long a step must be over before the sweep takes it for lost, in minutes: longer than its
+/// queue takes to bring it back after a failure, or two.
+pub const SWEEP_GRACE_MINUTES: i64 = 15;
+/// Most steps that one sweep puts back into the queues.
+pub const SWEEP_STEPS: usize = 1_000;
 /// Longest pause that a person can choose, in days.
 pub const PAUSE_DAYS: i64 = 365;
 /// How long a mail waits when SES takes none, in minutes.

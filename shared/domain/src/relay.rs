@@ -136,6 +136,7 @@ fn subject(fact: &Fact) -> Option<Id> {
         | Fact::OptInRequested { .. }
         | Fact::OptedIn { .. }
         | Fact::MailSent { .. }
+        | Fact::MailUnknown { .. }
         | Fact::MailDelivered { .. }
         | Fact::MailOpened { .. }
         | Fact::MailClicked { .. }

@@ -177,6 +177,7 @@ pub(crate) fn fact(kind: FactKind) -> Fact {
             utm: BTreeMap::new(),
         },
         K::MailSent => Fact::MailSent { engagement_id, email_campaign_id },
+        K::MailUnknown => Fact::MailUnknown { engagement_id, email_campaign_id },
         K::MailDelivered => Fact::MailDelivered { engagement_id, email_campaign_id },
         K::MailOpened => Fact::MailOpened { engagement_id, email_campaign_id, machine: false },
         K::MailClicked => {

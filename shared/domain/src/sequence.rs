@@ -683,6 +683,13 @@ pub struct DueStep {
     pub hops: u32,
 }
 
+impl DueStep {
+    /// The ledger key of the step, as [`Enrolment::engagement_id`] has it.
+    pub fn engagement_id(&self) -> String {
+        format!("{}_{}_{}", self.enrolment_id, self.generation, self.step)
+    }
+}
+
 /// What to do with a piece of due work, seen from the enrolment as it stands now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Turn<'a> {

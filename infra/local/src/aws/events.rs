@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::lambda::Invocations;
 use super::{Answer, AwsError, Ids, unknown_operation};
 use crate::clock::Clock;
+use crate::faults::Way;
 use crate::shelf::{ShelfError, ShelfFile, lock};
 use crate::template::{ACCOUNT, REGION, Rule, Stack};
 
@@ -70,7 +71,7 @@ impl Events {
         for rule in self.rules.iter().filter(|rule| rule.bus == bus) {
             if rule.pattern.matches(&event) {
                 for target in &rule.targets {
-                    self.lambda.deliver(target, event.clone())?;
+                    self.lambda.deliver(target, &event, Way::MailEvent)?;
                 }
             }
         }

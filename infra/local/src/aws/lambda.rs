@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::sqs::Sqs;
 use super::{AwsError, Ids};
 use crate::clock::Clock;
+use crate::faults::{Faults, Way};
 use crate::shelf::{Shelf, ShelfError, ShelfFile, lock, numbered};
 use crate::template::{Function, Stack, Target, function_arn};
 
@@ -33,6 +34,7 @@ pub(crate) struct Invocations {
     /// By function, due time and number.
     pending: Mutex<Shelf<Invocation>>,
     sqs: Arc<Sqs>,
+    pub(super) faults: Arc<Faults>,
 }
 
 impl Invocations {
@@ -41,6 +43,7 @@ impl Invocations {
         file: Option<&ShelfFile>,
         clock: &Clock,
         sqs: Arc<Sqs>,
+        faults: Arc<Faults>,
     ) -> Result<Self, ShelfError> {
         Ok(Self {
             clock: clock.clone(),
@@ -49,13 +52,14 @@ impl Invocations {
             functions: stack.functions.clone(),
             pending: Mutex::new(Shelf::open("invocations", file)?),
             sqs,
+            faults,
         })
     }
 
-    pub(crate) fn add(&self, function: &str, payload: Value) -> Result<(), ShelfError> {
+    pub(crate) fn add(&self, function: &str, payload: Value, delay: TimeDelta) -> Result<(), ShelfError> {
         let (number, id) = self.ids.next()?;
         let invocation = Invocation { number, id, function: function.to_owned(), payload, tried: 0 };
-        let key = key(function, self.clock.now(), number);
+        let key = key(function, self.clock.now() + delay, number);
         lock(&self.pending).insert(key, invocation)
     }
 
@@ -123,16 +127,30 @@ impl Invocations {
     }
 
     /// Sends what a rule or a schedule has for a target: as it is if it is a text, as JSON otherwise.
-    pub(crate) fn deliver(&self, target: &Target, payload: Value) -> Result<(), AwsError> {
+    pub(crate) fn deliver(&self, target: &Target, payload: &Value, way: Way) -> Result<(), AwsError> {
+        for delay in self.faults.copies(way) {
+            self.deliver_late(target, payload.clone(), delay)?;
+        }
+        Ok(())
+    }
+
+    /// The same, once, so much later.
+    pub(super) fn deliver_late(
+        &self,
+        target: &Target,
+        payload: Value,
+        delay: TimeDelta,
+    ) -> Result<(), AwsError> {
         match target {
             Target::Queue(queue) => {
                 let body = match payload {
                     Value::String(text) => text,
                     other => other.to_string(),
                 };
-                self.sqs.send(queue, body, Map::new(), None)?;
+                let delay = Some(delay).filter(|delay| !delay.is_zero());
+                self.sqs.send(queue, body, Map::new(), delay)?;
             }
-            Target::Function(function) => self.add(function, payload)?,
+            Target::Function(function) => self.add(function, payload, delay)?,
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::engine::CloudError;
+use crate::faults::{self, Failure, Faults};
 use crate::shelf::{Counter, ShelfError, ShelfFile, lock};
 use crate::template::Stack;
 use dynamodb::DynamoDb;
@@ -75,6 +76,7 @@ pub struct Aws {
     pub(crate) ses: Ses,
     pub(crate) events: Arc<Events>,
     pub(crate) lambda: Arc<Invocations>,
+    pub(crate) faults: Arc<Faults>,
     ssm: Ssm,
     meter: Arc<Mutex<Meter>>,
     requests: Mutex<u64>,
@@ -92,8 +94,9 @@ impl Aws {
         };
         let file = file.as_ref();
         let meter = Arc::new(Mutex::new(Meter::default()));
-        let sqs = Arc::new(Sqs::open(stack, file, clock)?);
-        let lambda = Arc::new(Invocations::open(stack, file, clock, Arc::clone(&sqs))?);
+        let faults = Arc::new(Faults::default());
+        let sqs = Arc::new(Sqs::open(stack, file, clock, Arc::clone(&faults))?);
+        let lambda = Arc::new(Invocations::open(stack, file, clock, Arc::clone(&sqs), Arc::clone(&faults))?);
         let events = Arc::new(Events::open(stack, file, clock, Arc::clone(&lambda))?);
         Ok(Self {
             dynamodb: DynamoDb::open(stack, directory, clock, Arc::clone(&meter))?,
@@ -103,6 +106,7 @@ impl Aws {
             sqs,
             events,
             lambda,
+            faults,
             meter,
             requests: Mutex::new(0),
         })
@@ -121,6 +125,26 @@ impl Aws {
         }
         let answer = parse(request.body()).and_then(|input| self.call(&call, &input));
         self.respond(call.service, answer)
+    }
+
+    /// The service and operation that a request is for.
+    pub(crate) fn operation(request: &Request) -> (&'static str, String) {
+        Call::of(request).map_or(("unknown", String::new()), |call| (call.service.name(), call.operation))
+    }
+
+    /// A request's answer when it fails so; none if there is no answer.
+    pub(crate) fn failed(&self, request: &Request, failure: Failure) -> Option<Response> {
+        let call = Call::of(request)?;
+        let error = failure.error(call.service.name(), &call.operation)?;
+        if error.code != "TransactionCanceledException" {
+            return Some(self.respond(call.service, Err(error)));
+        }
+        let body = json!({"__type": error.code, "message": error.message,
+            "CancellationReasons": faults::cancellation_reasons(request)});
+        let mut response = self.finish(call.service, error.status, body.to_string());
+        let code = HeaderValue::from_static(error.code);
+        response.headers_mut().insert(HeaderName::from_static("x-amzn-errortype"), code);
+        Some(response)
     }
 
     fn call(&self, call: &Call, input: &Value) -> Answer {

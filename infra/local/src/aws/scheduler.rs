@@ -12,6 +12,7 @@ use super::cron::Expression;
 use super::lambda::Invocations;
 use super::{Answer, AwsError, Call, Ids, required, unknown_operation};
 use crate::clock::Clock;
+use crate::faults::Way;
 use crate::shelf::{Shelf, ShelfError, ShelfFile, lock};
 use crate::template::{ACCOUNT, REGION, Stack, Target};
 
@@ -121,20 +122,35 @@ impl Scheduler {
             let Some((at, key, schedule)) = due else {
                 return Ok(fired);
             };
-            self.send(&schedule, at)?;
+            if let Some((target, payload)) = self.due(&schedule, at)? {
+                self.lambda.deliver(&target, &payload, Way::Schedule)?;
+            }
             self.move_on(&key, schedule, now)?;
             fired = true;
         }
+    }
+
+    /// A schedule may be on its way already when it is deleted.
+    fn fire_deleted(&self, schedule: &Schedule) -> Result<(), AwsError> {
+        for late in self.lambda.faults.copies(Way::DeletedSchedule) {
+            let Some(at) = schedule.next else { continue };
+            if let Some((target, payload)) = self.due(schedule, at)? {
+                let delay = (at - self.clock.now()).max(chrono::TimeDelta::zero()) + late;
+                self.lambda.deliver_late(&target, payload, delay)?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn next_due(&self) -> Option<DateTime<Utc>> {
         lock(&self.state).due.first().map(|(at, _)| *at)
     }
 
-    fn send(&self, schedule: &Schedule, at: DateTime<Utc>) -> Result<(), AwsError> {
+    /// What a schedule sends, and where to.
+    fn due(&self, schedule: &Schedule, at: DateTime<Utc>) -> Result<Option<(Target, Value)>, AwsError> {
         let request = &schedule.request["Target"];
         let Some(target) = self.target(request) else {
-            return Ok(());
+            return Ok(None);
         };
         let arn = arn(&schedule.group, &schedule.name);
         let time = at.to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -155,7 +171,7 @@ impl Scheduler {
                 "source": "aws.scheduler", "account": ACCOUNT, "time": time, "region": REGION,
                 "resources": [arn], "detail": "{}"}),
         };
-        self.lambda.deliver(&target, payload)
+        Ok(Some((target, payload)))
     }
 
     /// After a schedule was sent: its next time, its end or its removal.
@@ -181,7 +197,9 @@ impl Scheduler {
             "GetSchedule" => self.get(group, &call.name),
             "DeleteSchedule" => {
                 let removed = lock(&self.state).remove(&key(group, &call.name))?;
-                removed.map_or_else(|| Err(no_schedule(&call.name)), |_| Ok(json!({})))
+                let removed = removed.ok_or_else(|| no_schedule(&call.name))?;
+                self.fire_deleted(&removed)?;
+                Ok(json!({}))
             }
             "ListSchedules" => self.list(call),
             operation => Err(unknown_operation(operation)),

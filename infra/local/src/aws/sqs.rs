@@ -1,7 +1,7 @@
 //! SQS standard queues: visibility, delay, receive counts and dead-letter queues.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Answer, AwsError, Ids, required, unknown_operation};
 use crate::clock::Clock;
+use crate::faults::{Faults, Way};
 use crate::shelf::{Shelf, ShelfError, ShelfFile, lock, numbered};
 use crate::template::{Queue, Stack, queue_arn, queue_url};
 
@@ -63,6 +64,7 @@ pub(crate) struct Sqs {
     clock: Clock,
     ids: Ids,
     queues: Mutex<BTreeMap<String, QueueState>>,
+    faults: Arc<Faults>,
 }
 
 struct QueueState {
@@ -110,7 +112,12 @@ impl QueueState {
 }
 
 impl Sqs {
-    pub(crate) fn open(stack: &Stack, file: Option<&ShelfFile>, clock: &Clock) -> Result<Self, ShelfError> {
+    pub(crate) fn open(
+        stack: &Stack,
+        file: Option<&ShelfFile>,
+        clock: &Clock,
+        faults: Arc<Faults>,
+    ) -> Result<Self, ShelfError> {
         let mut queues = BTreeMap::new();
         for (name, settings) in &stack.queues {
             let messages: Shelf<Message> = Shelf::open(&format!("queue {name}"), file)?;
@@ -122,6 +129,7 @@ impl Sqs {
             clock: clock.clone(),
             ids: Ids::open("message", "0a55", file)?,
             queues: Mutex::new(queues),
+            faults,
         })
     }
 
@@ -292,7 +300,13 @@ impl Sqs {
         if !attributes.is_empty() {
             answer["MD5OfMessageAttributes"] = md5_of_attributes(&attributes).into();
         }
-        answer["MessageId"] = self.send(queue, body.to_owned(), attributes, delay)?.into();
+        let own = delay.unwrap_or_default();
+        let mut copies = self.faults.copies(Way::Message).into_iter();
+        let delay = copies.next().map(|late| own + late).filter(|delay| !delay.is_zero()).or(delay);
+        answer["MessageId"] = self.send(queue, body.to_owned(), attributes.clone(), delay)?.into();
+        for late in copies {
+            self.send(queue, body.to_owned(), attributes.clone(), Some(own + late))?;
+        }
         Ok(answer)
     }
 

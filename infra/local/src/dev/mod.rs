@@ -27,7 +27,7 @@ use web::link::Links;
 use crate::checkout::Checkout;
 use crate::clock::Clock;
 use crate::engine::{CloudError, LocalCloud, Store};
-use crate::functions::{LaunchError, Secrets, cloud_of, launch, load_funnel};
+use crate::functions::{LaunchError, Secrets, Sweeps, cloud_of, launch, load_funnel, stack};
 use crate::server;
 use crate::shelf::{Shelf, ShelfError, ShelfFile, lock};
 use view::View;
@@ -181,8 +181,8 @@ impl Dev {
         let offset: Shelf<i64> = Shelf::open("clock", Some(&file))?;
         let clock = Clock::running(TimeDelta::microseconds(offset.get(OFFSET).copied().unwrap_or(0)));
         let secrets = Secrets::fixed();
-        let cloud =
-            launch(Arc::clone(&funnel), Store::Dir(data.to_owned()), clock, public_url, &secrets).await?;
+        let stack = stack(&funnel, public_url, Sweeps::AsDeployed).map_err(LaunchError::from)?;
+        let cloud = launch(stack, Arc::clone(&funnel), Store::Dir(data.to_owned()), clock, &secrets).await?;
         let checkout = Checkout::kept(&cloud, public_url, &webhook_secret(&secrets), &file)?;
         Ok(Self::new(cloud, funnel, &secrets, checkout, public_url, offset))
     }
@@ -193,7 +193,8 @@ impl Dev {
     /// [`LaunchError`].
     pub async fn in_memory(funnel: Arc<Funnel>, clock: Clock, public_url: &str) -> Result<Self, LaunchError> {
         let secrets = Secrets::fixed();
-        let cloud = launch(Arc::clone(&funnel), Store::Memory, clock, public_url, &secrets).await?;
+        let stack = stack(&funnel, public_url, Sweeps::AsDeployed)?;
+        let cloud = launch(stack, Arc::clone(&funnel), Store::Memory, clock, &secrets).await?;
         let checkout = Checkout::open(&cloud, public_url, &webhook_secret(&secrets));
         let offset = Shelf::open("clock", None).map_err(CloudError::from)?;
         Ok(Self::new(cloud, funnel, &secrets, checkout, public_url, offset))

@@ -1,6 +1,7 @@
 //! The way SDK clients reach the cloud without a network.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,10 +21,14 @@ use aws_smithy_types::retry::RetryConfig;
 use axum::body::Bytes;
 
 use super::Inner;
-use crate::aws::{Request, Response};
+use crate::aws::{Aws, Request, Response};
 use crate::clock::Clock;
+use crate::faults::{Call, Failure, Running, Saboteur, Verdict};
 use crate::shelf::lock;
 use crate::template::REGION;
+
+/// How the names of AWS's hosts end.
+const AWS: &str = ".amazonaws.com";
 
 /// Holds the cloud weakly: handlers keep clients, clients keep this.
 pub(super) struct Connector(Weak<Inner>);
@@ -49,15 +54,62 @@ impl HttpConnector for Connector {
             Ok(request) => request,
             Err(error) => return HttpConnectorFuture::ready(Err(error)),
         };
-        let host = request.uri().host().unwrap_or_default().to_owned();
-        if host.ends_with(".amazonaws.com") {
+        if let (Some(running), Some(saboteur)) = (Running::now(), cloud.aws.faults.saboteur()) {
+            return HttpConnectorFuture::new(sabotaged(cloud, saboteur, running, request));
+        }
+        let host = request.uri().host().unwrap_or_default();
+        if host.ends_with(AWS) {
             return HttpConnectorFuture::ready(to_sdk(cloud.aws.handle(&request)));
         }
-        let handler = lock(&cloud.hosts).get(&host).cloned();
+        let handler = lock(&cloud.hosts).get(host).cloned();
         match handler {
             Some(handler) => HttpConnectorFuture::new(async move { to_sdk(handler(request).await) }),
             None => failed(&format!("the local cloud has no way to {host}")),
         }
+    }
+}
+
+/// Makes a function's call as the saboteur wants it.
+async fn sabotaged(
+    cloud: Arc<Inner>,
+    saboteur: Saboteur,
+    running: Arc<Running>,
+    request: Request,
+) -> Result<HttpResponse, ConnectorError> {
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    let (service, operation) = match host.ends_with(AWS) {
+        true => {
+            let (service, operation) = Aws::operation(&request);
+            (service.to_owned(), operation)
+        }
+        false => (host.clone(), request.uri().path().to_owned()),
+    };
+    let number = running.calls.fetch_add(1, Ordering::SeqCst) + 1;
+    let call = Call { function: running.function.clone(), number, service, operation, request };
+    let verdict = (saboteur.before)(call.clone()).await;
+    // Whatever happened meanwhile took its time.
+    if cloud.clock.now() >= running.until || verdict == (Verdict::Crash { done: false }) {
+        running.crash().await;
+    }
+    let fail = |failure: Failure| match cloud.aws.failed(&call.request, failure) {
+        Some(response) => to_sdk(response),
+        None => Err(ConnectorError::io("the connection ended without an answer".into())),
+    };
+    if let Verdict::Before(failure) = verdict {
+        return fail(failure);
+    }
+    let response = if host.ends_with(AWS) {
+        cloud.aws.handle(&call.request)
+    } else {
+        let handler = lock(&cloud.hosts).get(&host).cloned();
+        let handler = handler.ok_or_else(|| ConnectorError::io(format!("no way to {host}").into()))?;
+        handler(call.request.clone()).await
+    };
+    (saboteur.after)(&call, &response, verdict);
+    match verdict {
+        Verdict::After(failure) => fail(failure),
+        Verdict::Crash { .. } => running.crash().await,
+        Verdict::Pass | Verdict::Before(_) => to_sdk(response),
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{LocalCloud, records, seen};
 use crate::aws::AwsError;
 use crate::clock::Clock;
+use crate::faults::Way;
 use crate::shelf::{Shelf, ShelfError, ShelfFile, lock};
 use crate::template::{Stack, StreamSource, function_arn, stream_arn};
 
@@ -108,7 +109,10 @@ impl Streams {
             progress.after = part.until;
         } else {
             match self.invoke(cloud, source, &batch).await {
-                Outcome::Done => progress.after = part.until,
+                Outcome::Done => {
+                    progress.after = part.until;
+                    self.again(cloud, source, &batch)?;
+                }
                 Outcome::FailedAt(place) => {
                     self.after_failure(cloud, source, &batch, place, part, &mut progress)?;
                 }
@@ -120,10 +124,28 @@ impl Streams {
         Ok(true)
     }
 
-    async fn invoke(&self, cloud: &LocalCloud, source: &StreamSource, batch: &[StreamRecord]) -> Outcome {
+    /// A batch that was handled may come once more, and late.
+    fn again(
+        &self,
+        cloud: &LocalCloud,
+        source: &StreamSource,
+        batch: &[StreamRecord],
+    ) -> Result<(), AwsError> {
+        for late in cloud.0.aws.faults.copies(Way::Stream).into_iter().skip(1) {
+            let event = self.event(cloud, source, batch);
+            cloud.0.aws.lambda.add(&source.function, event, late)?;
+        }
+        Ok(())
+    }
+
+    fn event(&self, cloud: &LocalCloud, source: &StreamSource, batch: &[StreamRecord]) -> Value {
         let table = cloud.0.stack.tables.get(&source.table);
         let view = table.and_then(|table| table["StreamSpecification"]["StreamViewType"].as_str());
-        let event = records::stream_event(&source.table, view.unwrap_or_default(), batch);
+        records::stream_event(&source.table, view.unwrap_or_default(), batch)
+    }
+
+    async fn invoke(&self, cloud: &LocalCloud, source: &StreamSource, batch: &[StreamRecord]) -> Outcome {
+        let event = self.event(cloud, source, batch);
         let answer = match cloud.invoke(&source.function, event).await {
             Ok(answer) if source.reports_failures => answer,
             Ok(_) => return Outcome::Done,

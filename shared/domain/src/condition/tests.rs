@@ -377,6 +377,7 @@ fn after(mut person: Person, kind: FactKind) -> Vec<Person> {
         K::CustomerPaid => person.lead = lead::convert(person.lead),
         K::Visited
         | K::MailSent
+        | K::MailUnknown
         | K::MailDelivered
         | K::PreferencesChanged
         | K::ScoreCrossed
@@ -498,7 +499,7 @@ fn conditions_listen_to_what_they_are_about_and_no_more() {
         assert_eq!(heard, expected, "{condition:?}");
     }
     // Our own doing changes nobody's score, or silence.
-    for kind in [K::Visited, K::MailSent, K::MailDelivered, K::ScoreCrossed] {
+    for kind in [K::Visited, K::MailSent, K::MailUnknown, K::MailDelivered, K::ScoreCrossed] {
         assert!(!Condition::Score(Compare::Equal, 1).listens_to(kind), "{kind:?}");
         assert!(!Condition::SilentDays(Compare::Equal, 1).listens_to(kind), "{kind:?}");
     }

@@ -1,0 +1,73 @@
+//! The sweep: whoever is due and has no timer is put back into the queue.
+//!
+//! A timer may be lost, late by a day, or never have been set because its setter stopped half way;
+//! a message may have ended in the dead letters, and with it a claim without an end. All of them
+//! show in one place: an enrolment, or a broadcast, whose time is long over. Delivery looks at the
+//! ledger before it does anything, so that a sweep too many does no harm.
+
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use cloud::{CallError, tables::Overdue};
+use domain::{
+    engagement::MailClass,
+    limits::{SWEEP_GRACE_MINUTES, SWEEP_STEPS},
+};
+use serde::Serialize;
+
+use crate::NightlyAggregation;
+
+/// What a sweep put right.
+#[derive(Debug, Default, Serialize)]
+pub struct Swept {
+    /// Steps that were due and are queued again.
+    steps: usize,
+    /// Broadcasts whose next page is queued again.
+    broadcasts: usize,
+}
+
+impl NightlyAggregation {
+    /// Looks through the last few hours, or at night through all.
+    ///
+    /// It reads the index partition of an hour of the day, so what keeps failing is queued again
+    /// for an hour or two and then once a night.
+    pub(crate) async fn sweep(&self, all: bool) -> Result<Swept, CallError> {
+        let now = self.cloud.now();
+        let before = now - TimeDelta::minutes(SWEEP_GRACE_MINUTES);
+        let hours = if all { 24 } else { 2 };
+        let mut swept = Swept::default();
+        for ago in 0..hours {
+            let hour = (before - TimeDelta::hours(ago)).hour();
+            for overdue in self.tables.overdue(hour, before).await? {
+                if swept.steps == SWEEP_STEPS {
+                    break;
+                }
+                swept.steps += usize::from(self.queue_again(&overdue, before, now).await?);
+            }
+        }
+        for plan in &self.funnel.broadcasts {
+            let Some(row) = self.tables.broadcast(&plan.id).await? else { continue };
+            let Some(tick) = row.tick().filter(|_| row.changed_at < before) else { continue };
+            self.queues.send_tick(&tick, 0).await?;
+            swept.broadcasts += 1;
+        }
+        if swept.steps + swept.broadcasts > 0 {
+            tracing::warn!(steps = swept.steps, broadcasts = swept.broadcasts, "lost work was queued again");
+        }
+        Ok(swept)
+    }
+
+    async fn queue_again(
+        &self,
+        overdue: &Overdue,
+        before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, CallError> {
+        // The index is a moment behind; the row is not.
+        let enrolment = self.tables.enrolment(&overdue.lead_id, &overdue.enrolment_id).await?;
+        let still = enrolment.filter(|enrolment| enrolment.next_due.is_some_and(|due| due <= before));
+        let Some(enrolment) = still else { return Ok(false) };
+        let sequence = self.funnel.sequence(&enrolment.sequence);
+        let class = sequence.map_or(MailClass::Marketing, |sequence| sequence.class);
+        self.timers.set(&enrolment, class, 0, now).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,109 @@
+//! Work that is lost on the way is found again.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use domain::{broadcast::BroadcastState, engagement::EngagementState, id::Id};
+use michi::faults::{Saboteur, Verdict, Way};
+use serde_json::json;
+
+use crate::{draft::Draft, world::World};
+
+/// Loses everything that comes this way.
+fn loses(lost: Way) -> Saboteur {
+    Saboteur {
+        before: Arc::new(|_| Box::pin(async { Verdict::Pass })),
+        after: Arc::new(|_, _, _| {}),
+        copies: Arc::new(move |way| match way {
+            way if way == lost => vec![],
+            Way::DeletedSchedule => vec![],
+            _ => vec![TimeDelta::zero()],
+        }),
+    }
+}
+
+/// Ends a function at a call: with the call made, or without.
+fn ends_at(function: &'static str, operation: &'static str, done: bool) -> Saboteur {
+    Saboteur {
+        before: Arc::new(move |call| {
+            let here = call.function == function && call.operation == operation;
+            Box::pin(async move { if here { Verdict::Crash { done } } else { Verdict::Pass } })
+        }),
+        ..loses(Way::DeletedSchedule)
+    }
+}
+
+#[tokio::test]
+async fn a_lost_timer_costs_the_time_until_a_sweep_and_no_mail() {
+    let world = World::new().await;
+    world.opt_in("hanako@example.com").await;
+    world.until("2027-03-01T20:00:00Z").await;
+    world.cloud.sabotage(Some(loses(Way::Schedule)));
+    world.until("2027-03-01T22:10:00Z").await;
+    assert_eq!(world.way_of("hanako@example.com").len(), 1, "day 1 was due at 22:00, and is lost");
+    world.cloud.sabotage(None);
+    world.until("2027-03-01T23:01:00Z").await;
+    assert_eq!(world.way_of("hanako@example.com")[1..], ["03-02 08:00 nurture/day-1"]);
+    world.until("2027-03-02T23:00:00Z").await;
+    assert_eq!(world.way_of("hanako@example.com")[2..], ["03-03 07:00 nurture/day-2"], "and on as ever");
+}
+
+#[tokio::test]
+async fn nobody_is_swept_up_who_is_not_lost() {
+    let world = World::new().await;
+    for n in 0..3 {
+        world.opt_in(&format!("lead{n}@example.com")).await;
+    }
+    world.until("2027-03-03T21:59:00Z").await;
+    for order in [json!({"sweep": true}), json!({})] {
+        let report = world.invoke("nightly-aggregation", order).await.unwrap();
+        assert_eq!(report["swept"], json!({"steps": 0, "broadcasts": 0}));
+    }
+}
+
+#[tokio::test]
+async fn a_claim_whose_sender_stopped_and_whose_person_has_left_ends_as_a_doubt_that_is_counted() {
+    for (operation, done) in [("SendEmail", true), ("SendEmail", false), ("TransactWriteItems", true)] {
+        let mut world = World::new().await;
+        let lead_id = world.opt_in("hanako@example.com").await;
+        world.until("2027-03-01T21:59:00Z").await;
+        world.cloud.sabotage(Some(ends_at("delivery", operation, done)));
+        world.until("2027-03-01T22:00:30Z").await;
+        world.cloud.sabotage(None);
+        let row = || async {
+            let rows = world.tables().engagements(&lead_id).await.unwrap();
+            rows.into_iter().find(|row| row.email_campaign_id == "nurture/day-1").unwrap()
+        };
+        let token = world.links.sign(web::link::Purpose::Unsubscribe, &lead_id, None, world.now());
+        let left = world.send("POST", &format!("/unsubscribe?t={token}"), &[], "").await;
+        assert_eq!(left.status, 200);
+        world.pass(TimeDelta::hours(2)).await;
+        let sent = operation == "SendEmail" && done;
+        let expected = if sent { EngagementState::Sent } else { EngagementState::Unknown };
+        assert_eq!(row().await.state, expected, "{operation} {done}: SES's own event tells of a sent one");
+        let figures = world.figures("2027-03-02").await;
+        let counted = (figures["mails_sent"].clone(), figures["mails_unknown"].clone());
+        let expected = if sent { (json!(1), json!(0)) } else { (json!(0), json!(1)) };
+        assert_eq!(counted, expected, "{operation} {done}");
+        assert_eq!(world.dead_letters(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_broadcast_whose_next_page_was_lost_goes_on() {
+    let draft = Draft::new()
+        .mail("news", "topics = [\"news\"]", "新しい品が入りました。\n\n[見る]({{ download_url }})\n")
+        .file("broadcasts/spring.toml", "name = \"春のご案内\"\nmail = \"news\"\n");
+    let world = World::with(&draft).await;
+    world.opt_in_with("hanako@example.com", json!({})).await;
+    world.cloud.sabotage(Some(ends_at("console", "SendMessage", false)));
+    let t = world.links.sign_console(world.now());
+    let answer = world.post(&format!("/console/broadcasts/spring?t={t}"), &json!({"command": "plan"})).await;
+    assert_eq!(answer.status, 500, "it was written down, and the work for it was not queued");
+    world.cloud.sabotage(None);
+    let state =
+        || async { world.tables().broadcast(&Id::parse("spring").unwrap()).await.unwrap().unwrap().state };
+    assert_eq!(state().await, BroadcastState::Planning);
+    world.pass(TimeDelta::hours(2)).await;
+    assert_eq!(state().await, BroadcastState::Planned);
+}

@@ -1,0 +1,591 @@
+//! The auditor: holds the product to its promises by what it saw from outside.
+//!
+//! It knows requests and answers of AWS, what people did and were told, and raw rows; it shares no
+//! code with the product, and counts for itself. Its own knowledge of the torture's funnel is in
+//! the constants below.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use serde_json::Value;
+
+/// The funnel's own zone.
+const HOME: Tz = Tz::Asia__Tokyo;
+/// Marketing mail rests between these clock times of the person.
+const QUIET: (&str, &str) = ("21:30:00", "06:30:00");
+/// At most so many marketing mails a day and person.
+const CAP: usize = 2;
+/// How long after a claim its mail may still be on the way, in seconds.
+const ON_THE_WAY_SECONDS: i64 = 90;
+/// How long after the last fault everything must be in order again.
+pub const BOUND_HOURS: i64 = 26;
+
+/// One row as JSON.
+pub type Row = serde_json::Map<String, Value>;
+
+/// What a person did, as the auditor heard of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// She sent the form: it may have been taken whatever she was told.
+    AskedToOptIn,
+    /// She said no and was told that it was heard.
+    Left,
+    /// SES told, and was told that it was heard, that she complained or the address is dead.
+    Closed,
+    /// She put the topic of the broadcast off.
+    TopicOff,
+    /// She asked for a pause.
+    Paused(DateTime<Utc>),
+    /// She changed her mind about topic or pause, or tried to.
+    Preferred,
+}
+
+#[derive(Clone, Debug)]
+struct Claim {
+    at_event: u64,
+    at: DateTime<Utc>,
+    marketing: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Send {
+    at_event: u64,
+    at: DateTime<Utc>,
+    to: String,
+    lead_id: String,
+    engagement_id: String,
+    sequence: String,
+    step: String,
+    attempt: String,
+    message_id: String,
+    heard: bool,
+}
+
+/// A person as the auditor knows her.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// Her zone; the funnel's if she named none that exists.
+    pub zone: Tz,
+    /// Words that no log may hold.
+    pub secrets: Vec<String>,
+}
+
+/// What the auditor saw.
+#[derive(Default)]
+pub struct Auditor {
+    events: u64,
+    people: BTreeMap<String, Person>,
+    deeds: BTreeMap<String, Vec<(u64, Deed)>>,
+    claims: BTreeMap<(String, String, String), Vec<Claim>>,
+    sends: Vec<Send>,
+    /// Human clicks and opens that SES told and the product said it had heard: lead and engagement.
+    heard_clicks: BTreeSet<(String, String)>,
+    heard_opens: BTreeSet<(String, String)>,
+    /// Mails that SES took for people, team included.
+    pub accepted: u64,
+}
+
+/// The raw state at the end.
+pub struct Books {
+    /// The rows of each table.
+    pub tables: BTreeMap<String, Vec<Row>>,
+    /// Now.
+    pub now: DateTime<Utc>,
+    /// Checkout sessions that were paid and whose webhook was heard.
+    pub paid: BTreeSet<String>,
+    /// Queues with messages that nobody takes, and how many.
+    pub dead: BTreeMap<String, usize>,
+    /// All that was logged.
+    pub log: String,
+}
+
+fn text(row: &Row, name: &str) -> String {
+    row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn instant(row: &Row, name: &str) -> Option<DateTime<Utc>> {
+    row.get(name)?.as_str()?.parse().ok()
+}
+
+/// A DynamoDB attribute as plain JSON.
+pub fn plain(attribute: &Value) -> Value {
+    let Some((kind, value)) = attribute.as_object().and_then(|object| object.iter().next()) else {
+        return Value::Null;
+    };
+    match kind.as_str() {
+        "N" => serde_json::from_str(value.as_str().unwrap_or("null")).unwrap_or(Value::Null),
+        "M" => Value::Object(row(value)),
+        "L" => value.as_array().into_iter().flatten().map(plain).collect(),
+        "NULL" => Value::Null,
+        _ => value.clone(),
+    }
+}
+
+/// A DynamoDB item as plain JSON.
+pub fn row(item: &Value) -> Row {
+    let attributes = item.as_object().into_iter().flatten();
+    attributes.map(|(name, value)| (name.clone(), plain(value))).collect()
+}
+
+impl Auditor {
+    fn next(&mut self) -> u64 {
+        self.events += 1;
+        self.events
+    }
+
+    /// A person who will come.
+    pub fn meet(&mut self, address: &str, person: Person) {
+        self.people.insert(address.to_owned(), person);
+    }
+
+    /// A person did something.
+    pub fn deed(&mut self, address: &str, deed: Deed) {
+        let event = self.next();
+        self.deeds.entry(address.to_owned()).or_default().push((event, deed));
+    }
+
+    /// A call to AWS was made and had this answer; `heard` unless the function never learnt it.
+    pub fn call(
+        &mut self,
+        service: &str,
+        operation: &str,
+        request: &[u8],
+        answer: &[u8],
+        heard: bool,
+        now: DateTime<Utc>,
+    ) {
+        match (service, operation) {
+            ("dynamodb", "TransactWriteItems") => {
+                let request: Value = serde_json::from_slice(request).unwrap_or_default();
+                for part in request["TransactItems"].as_array().into_iter().flatten() {
+                    self.written(&part["Put"], now);
+                }
+            }
+            ("ses", "SendEmail") => {
+                let request: Value = serde_json::from_slice(request).unwrap_or_default();
+                let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+                self.sent(&request, &answer, heard, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn written(&mut self, put: &Value, now: DateTime<Utc>) {
+        if put["TableName"] != "Email_Engagement" {
+            return;
+        }
+        let row = row(&put["Item"]);
+        if text(&row, "state") != "claimed" {
+            return;
+        }
+        let attempt = row.get("attempt").map(ToString::to_string).unwrap_or_default();
+        let key = (text(&row, "lead_id"), text(&row, "engagement_id"), attempt);
+        let claim = Claim { at_event: self.next(), at: now, marketing: text(&row, "class") == "marketing" };
+        self.claims.entry(key).or_default().push(claim);
+    }
+
+    fn sent(&mut self, request: &Value, answer: &Value, heard: bool, now: DateTime<Utc>) {
+        self.accepted += 1;
+        let tags = request["EmailTags"].as_array().into_iter().flatten();
+        let tags: BTreeMap<&str, &str> =
+            tags.filter_map(|tag| Some((tag["Name"].as_str()?, tag["Value"].as_str()?))).collect();
+        if tags.contains_key("notice") {
+            return;
+        }
+        let tag = |name: &str| tags.get(name).copied().unwrap_or_default().to_owned();
+        let send = Send {
+            at_event: self.next(),
+            at: now,
+            to: request["Destination"]["ToAddresses"][0].as_str().unwrap_or_default().to_owned(),
+            lead_id: tag("lead_id"),
+            engagement_id: tag("engagement_id"),
+            sequence: tag("sequence"),
+            step: tag("step"),
+            attempt: tag("attempt"),
+            message_id: answer["MessageId"].as_str().unwrap_or_default().to_owned(),
+            heard,
+        };
+        self.sends.push(send);
+    }
+
+    /// SES told the product something, and the product said that it had heard.
+    pub fn told(&mut self, event: &Value, by_machine: bool) {
+        let detail = &event["detail"];
+        let tag = |name: &str| detail["mail"]["tags"][name][0].as_str().unwrap_or_default().to_owned();
+        let key = (tag("lead_id"), tag("engagement_id"));
+        let to = detail["mail"]["destination"][0].as_str().unwrap_or_default().to_owned();
+        match detail["eventType"].as_str().unwrap_or_default() {
+            "Click" if !by_machine => drop(self.heard_clicks.insert(key)),
+            "Open" if !by_machine => drop(self.heard_opens.insert(key)),
+            "Complaint" => self.deed(&to, Deed::Closed),
+            "Bounce" if detail["bounce"]["bounceType"] == "Permanent" => self.deed(&to, Deed::Closed),
+            _ => {}
+        }
+    }
+
+    /// Looks through everything; each line is a broken promise.
+    pub fn close(&self, books: &Books) -> Vec<String> {
+        let mut broken = vec![];
+        self.consent(&mut broken);
+        self.once(books, &mut broken);
+        in_order(books, &mut broken);
+        everybody_enrolled(books, &mut broken);
+        self.figures(books, &mut broken);
+        self.logs(books, &mut broken);
+        no_slot_twice(books, &mut broken);
+        broken
+    }
+
+    /// Promise 1: nobody is written to against her will.
+    fn consent(&self, broken: &mut Vec<String>) {
+        let none = vec![];
+        let mut marketing: BTreeMap<&str, Vec<DateTime<Utc>>> = BTreeMap::new();
+        for send in &self.sends {
+            let name = format!("{} {}/{}", send.engagement_id, send.sequence, send.step);
+            let key = (send.lead_id.clone(), send.engagement_id.clone(), send.attempt.clone());
+            let claims = self.claims.get(&key).unwrap_or(&none);
+            let Some(claim) = claims.iter().rfind(|claim| claim.at_event < send.at_event) else {
+                broken.push(format!("1: {name} was sent without a claim"));
+                continue;
+            };
+            if send.at > claim.at + TimeDelta::seconds(ON_THE_WAY_SECONDS) {
+                broken.push(format!("1: {name} was sent long after its claim"));
+            }
+            let deeds = self.deeds.get(&send.to).map(Vec::as_slice).unwrap_or_default();
+            let before: Vec<&Deed> =
+                deeds.iter().filter(|(event, _)| *event < claim.at_event).map(|(_, deed)| deed).collect();
+            let last = |wanted: &dyn Fn(&Deed) -> bool| before.iter().rposition(|deed| wanted(deed));
+            let Some(asked) = last(&|deed| *deed == Deed::AskedToOptIn) else {
+                broken.push(format!("1: {name} was sent to somebody who never opted in"));
+                continue;
+            };
+            if last(&|deed| *deed == Deed::Closed).is_some() {
+                broken.push(format!("1: {name} was sent after a complaint or a hard bounce"));
+            }
+            if !claim.marketing {
+                continue;
+            }
+            if last(&|deed| *deed == Deed::Left).is_some_and(|left| left > asked) {
+                broken.push(format!("1: {name} was sent after the person had left"));
+            }
+            let preferred = last(&|deed| *deed == Deed::Preferred);
+            let off = last(&|deed| *deed == Deed::TopicOff).filter(|off| Some(*off) > preferred);
+            if off.is_some() && send.sequence.contains("news") {
+                broken.push(format!("1: {name} was sent though its topic is not wanted"));
+            }
+            let paused = last(&|deed| matches!(deed, Deed::Paused(_))).filter(|at| Some(*at) > preferred);
+            if let Some(Deed::Paused(until)) = paused.map(|at| before[at])
+                && claim.at < *until
+            {
+                broken.push(format!("1: {name} was sent in a pause"));
+            }
+            let zone = self.people.get(&send.to).map_or(HOME, |person| person.zone);
+            if is_quiet(claim.at.with_timezone(&zone).time()) {
+                broken.push(format!("1: {name} was sent in the quiet hours of {zone}"));
+            }
+            let day = marketing.entry(&send.to).or_default();
+            day.retain(|at| *at > claim.at - TimeDelta::days(1));
+            day.push(claim.at);
+            if day.len() > CAP {
+                broken.push(format!("1: {name} was one mail too many for one day"));
+            }
+        }
+    }
+
+    /// Promise 2: nothing twice, and the ledger says what happened.
+    fn once(&self, books: &Books, broken: &mut Vec<String>) {
+        let mut groups: BTreeMap<(&str, &str), Vec<&Send>> = BTreeMap::new();
+        let mut lives: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+        for send in &self.sends {
+            groups.entry((&send.lead_id, &send.engagement_id)).or_default().push(send);
+            // Everybody goes through the three days and gets a broadcast once in a life.
+            if send.sequence == "nurture" || send.sequence.contains("news") {
+                *lives.entry((&send.to, &send.sequence, &send.step)).or_default() += 1;
+            }
+        }
+        for ((_, sequence, step), count) in lives.iter().filter(|(_, count)| **count > 1) {
+            broken.push(format!("2: {sequence}/{step} was sent {count} times to one person"));
+        }
+        let ledger: BTreeMap<(String, String), &Row> = books.tables["Email_Engagement"]
+            .iter()
+            .map(|row| ((text(row, "lead_id"), text(row, "engagement_id")), row))
+            .collect();
+        for ((lead_id, engagement_id), sends) in &groups {
+            let Some(row) = ledger.get(&((*lead_id).to_owned(), (*engagement_id).to_owned())) else {
+                broken.push(format!("2: {engagement_id} was sent and is not in the ledger"));
+                continue;
+            };
+            let critical = text(row, "class") == "transactional";
+            let allowed = if critical && !sends[0].heard { 2 } else { 1 };
+            if sends.len() > allowed {
+                broken.push(format!("2: {engagement_id} was sent {} times", sends.len()));
+            }
+            let state = text(row, "state");
+            if matches!(state.as_str(), "skipped" | "claimed") {
+                broken.push(format!("2: {engagement_id} was sent, and its row says {state}"));
+            }
+        }
+        for ((lead_id, engagement_id), row) in &ledger {
+            let sends = groups.get(&(lead_id.as_str(), engagement_id.as_str()));
+            let message = text(row, "message_id");
+            let known = |send: &&&Send| send.message_id == message;
+            let notice = row.get("mail").is_none();
+            if text(row, "state") == "sent" && !notice && sends.and_then(|s| s.iter().find(known)).is_none() {
+                broken.push(format!("2: {engagement_id} says sent, and SES never took it"));
+            }
+        }
+    }
+
+    /// Promise 4: the figures are what was seen.
+    fn figures(&self, books: &Books, broken: &mut Vec<String>) {
+        let events = &books.tables["Events"];
+        let mut days: BTreeMap<String, BTreeMap<&str, i64>> = BTreeMap::new();
+        let mut clicks: BTreeSet<(String, String, String)> = BTreeSet::new();
+        let mut facts: BTreeMap<&str, BTreeSet<(String, String)>> = BTreeMap::new();
+        for event in events {
+            let day = days.entry(text(event, "day")).or_default();
+            let machine = event.get("machine").and_then(Value::as_bool).unwrap_or(false);
+            let first = event.get("first").and_then(Value::as_bool).unwrap_or(false);
+            let about = (text(event, "lead_id"), text(event, "engagement_id"));
+            let column = match (text(event, "kind").as_str(), machine) {
+                ("opted_in", _) if first => "opt_ins",
+                ("mail_sent", _) => "mails_sent",
+                ("mail_unknown", _) => "mails_unknown",
+                ("mail_delivered", _) => "mails_delivered",
+                ("mail_opened", true) => "mails_opened_by_machine",
+                ("mail_opened", false) => {
+                    facts.entry("opened").or_default().insert(about);
+                    "mails_opened"
+                }
+                ("mail_clicked", false) => {
+                    facts.entry("clicked").or_default().insert(about.clone());
+                    if !clicks.insert((text(event, "day"), about.0, about.1)) {
+                        continue;
+                    }
+                    "mails_clicked"
+                }
+                ("mail_bounced", _) => "mails_bounced",
+                ("mail_complained", _) => "mails_complained",
+                ("unsubscribed", _) => "unsubscribed",
+                ("consultation_booked", _) => "consultation_requests",
+                ("consultation_held", _) => "consultations_held",
+                ("consultation_cancelled", _) => "consultations_cancelled",
+                ("consultation_missed", _) => "consultations_missed",
+                ("customer_paid", _) => "sales",
+                ("application_submitted", _) => "applications",
+                _ => continue,
+            };
+            *day.entry(column).or_default() += 1;
+        }
+        for figures in &books.tables["KPI_Daily"] {
+            let date = text(figures, "date");
+            let counted = days.remove(&date).unwrap_or_default();
+            for (column, count) in &counted {
+                let figure = figures.get(*column).and_then(Value::as_i64).unwrap_or(0);
+                if figure != *count {
+                    broken.push(format!("4: {column} of {date} is {figure}, counted {count}"));
+                }
+            }
+            let sum: i64 = counted.values().sum();
+            let shown: i64 = COLUMNS.iter().filter_map(|column| figures.get(*column)?.as_i64()).sum();
+            if shown != sum {
+                broken.push(format!("4: the figures of {date} add up to {shown}, counted {sum}"));
+            }
+        }
+        for date in days.keys() {
+            broken.push(format!("4: {date} has facts and no figures"));
+        }
+        self.facts(books, &facts, broken);
+    }
+
+    /// The facts themselves against what SES, Stripe and people know.
+    fn facts(
+        &self,
+        books: &Books,
+        facts: &BTreeMap<&str, BTreeSet<(String, String)>>,
+        broken: &mut Vec<String>,
+    ) {
+        let none = BTreeSet::new();
+        for (kind, heard) in [("clicked", &self.heard_clicks), ("opened", &self.heard_opens)] {
+            let told = facts.get(kind).unwrap_or(&none);
+            for (_, engagement) in told.difference(heard) {
+                broken.push(format!("4: {engagement} counts as {kind}, and no person did it"));
+            }
+            for (_, engagement) in heard.difference(told) {
+                broken.push(format!("4: {engagement} was {kind} by a person, and does not count"));
+            }
+        }
+        let mut outcomes: BTreeMap<(String, String), BTreeMap<String, usize>> = BTreeMap::new();
+        let mut paid: BTreeMap<String, usize> = BTreeMap::new();
+        for event in &books.tables["Events"] {
+            let kind = text(event, "kind");
+            if kind == "mail_sent" || kind == "mail_unknown" {
+                let key = (text(event, "lead_id"), text(event, "engagement_id"));
+                *outcomes.entry(key).or_default().entry(kind).or_default() += 1;
+            } else if kind == "customer_paid" {
+                *paid.entry(text(event, "customer_id")).or_default() += 1;
+            }
+        }
+        let mut sends: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for send in &self.sends {
+            *sends.entry((send.lead_id.clone(), send.engagement_id.clone())).or_default() += 1;
+        }
+        for (key, counts) in &outcomes {
+            let (sent, seen) = (counts.get("mail_sent").copied().unwrap_or(0), sends.get(key).copied().unwrap_or(0));
+            if sent > seen {
+                broken.push(format!("4: {} counts as sent {sent} times, SES took it {seen} times", key.1));
+            }
+        }
+        for (key, seen) in &sends {
+            let counts = outcomes.get(key);
+            let of = |kind: &str| counts.and_then(|counts| counts.get(kind)).copied().unwrap_or(0);
+            if of("mail_sent") + of("mail_unknown") < *seen {
+                let told = format!("{} as sent, {} in doubt", of("mail_sent"), of("mail_unknown"));
+                broken.push(format!("4: SES took {} {seen} times, it counts {told}", key.1));
+            }
+        }
+        // Promise 6: money once.
+        let payments: usize = paid.values().sum();
+        if payments != books.paid.len() || paid.values().any(|times| *times > 1) {
+            broken.push(format!("6: {} payments were made, {payments} are counted", books.paid.len()));
+        }
+    }
+
+    /// Promise 5: no log line holds a person's data.
+    fn logs(&self, books: &Books, broken: &mut Vec<String>) {
+        for secret in self.people.values().flat_map(|person| &person.secrets) {
+            if let Some(line) = books.log.lines().find(|line| line.contains(secret.as_str())) {
+                broken.push(format!("5: a log line holds {secret:?}: {line}"));
+            }
+        }
+    }
+}
+
+const COLUMNS: [&str; 16] = [
+    "opt_ins",
+    "mails_sent",
+    "mails_unknown",
+    "mails_delivered",
+    "mails_opened_by_machine",
+    "mails_opened",
+    "mails_clicked",
+    "mails_bounced",
+    "mails_complained",
+    "unsubscribed",
+    "consultation_requests",
+    "consultations_held",
+    "consultations_cancelled",
+    "consultations_missed",
+    "sales",
+    "applications",
+];
+
+fn is_quiet(clock: NaiveTime) -> bool {
+    let of = |text: &str| text.parse::<NaiveTime>().unwrap_or(NaiveTime::MIN);
+    clock >= of(QUIET.0) || clock < of(QUIET.1)
+}
+
+/// Promise 3: what is due is sent or has a reason, and nothing hangs.
+fn in_order(books: &Books, broken: &mut Vec<String>) {
+    let fresh = books.now - TimeDelta::hours(2);
+    for row in &books.tables["Email_Engagement"] {
+        let (id, state) = (text(row, "engagement_id"), text(row, "state"));
+        let claimed = instant(row, "claimed_at").unwrap_or(books.now);
+        if state == "claimed" && claimed < fresh {
+            broken.push(format!("3: {id} is claimed since {claimed} and has no end"));
+        }
+        if matches!(state.as_str(), "skipped" | "unknown") && text(row, "reason").is_empty() {
+            broken.push(format!("3: {id} is {state} without a reason"));
+        }
+    }
+    let ledger: BTreeSet<(String, String)> = books.tables["Email_Engagement"]
+        .iter()
+        .map(|row| (text(row, "lead_id"), text(row, "engagement_id")))
+        .collect();
+    for row in &books.tables["Enrolments"] {
+        let (id, lead_id) = (text(row, "enrolment_id"), text(row, "lead_id"));
+        let state = text(row, "state");
+        if text(row, "why").is_empty() {
+            broken.push(format!("3: {id} stands where it stands without a reason"));
+        }
+        let due = instant(row, "next_due");
+        if state == "active" && due.is_none_or(|due| due < fresh) {
+            broken.push(format!("3: {id} has been due since {due:?} at {:?}", row.get("step")));
+        }
+        let mails: &[&str] = match text(row, "sequence").as_str() {
+            "welcome" => &["hello"],
+            "nurture" => &["day-1", "day-2"],
+            "consultation" => &[],
+            "after" => &["after"],
+            "receipt" => &["receipt"],
+            _ => &[],
+        };
+        let generation = row.get("generation").map(ToString::to_string).unwrap_or_default();
+        for step in mails.iter().filter(|_| state == "finished") {
+            if !ledger.contains(&(lead_id.clone(), format!("{id}_{generation}_{step}"))) {
+                broken.push(format!("3: {id} is finished, and the ledger has nothing about {step}"));
+            }
+        }
+    }
+    for (queue, count) in &books.dead {
+        if queue.contains("relay") {
+            broken.push(format!("3: {count} facts' effects were given up"));
+        }
+    }
+}
+
+/// Promise 3, for those who were never taken in.
+fn everybody_enrolled(books: &Books, broken: &mut Vec<String>) {
+    let enrolled: BTreeSet<(String, String)> = books.tables["Enrolments"]
+        .iter()
+        .map(|row| (text(row, "lead_id"), text(row, "enrolment_id")))
+        .collect();
+    let mut left: BTreeSet<String> = BTreeSet::new();
+    let mut moved: BTreeSet<String> = BTreeSet::new();
+    for event in &books.tables["Events"] {
+        match text(event, "kind").as_str() {
+            "unsubscribed" | "mail_complained" | "customer_paid" => drop(left.insert(text(event, "lead_id"))),
+            "consultation_cancelled" | "consultation_rescheduled" => {
+                moved.insert(text(event, "consultation_id"));
+            }
+            _ => {}
+        }
+    }
+    for event in &books.tables["Events"] {
+        let at = instant(event, "occurred_at").unwrap_or(books.now);
+        if at > books.now - TimeDelta::hours(2) {
+            continue;
+        }
+        let lead_id = text(event, "lead_id");
+        let wanted = match text(event, "kind").as_str() {
+            "opted_in" if left.contains(&lead_id) => vec!["welcome".to_owned()],
+            "opted_in" => vec!["welcome".to_owned(), "nurture".to_owned()],
+            "consultation_booked" if !moved.contains(&text(event, "consultation_id")) => {
+                vec![format!("consultation_{}", text(event, "consultation_id"))]
+            }
+            "customer_paid" => vec![format!("receipt_{}", text(event, "customer_id"))],
+            _ => vec![],
+        };
+        for id in wanted {
+            if !enrolled.contains(&(lead_id.clone(), id.clone())) {
+                broken.push(format!("3: {} has happened, and {id} was never begun", text(event, "event_id")));
+            }
+        }
+    }
+}
+
+/// Promise 6: a slot is sold once.
+fn no_slot_twice(books: &Books, broken: &mut Vec<String>) {
+    let mut taken: BTreeMap<(String, String), String> = BTreeMap::new();
+    for row in &books.tables["Consultations"] {
+        if text(row, "status") != "booked" {
+            continue;
+        }
+        let slot = (text(row, "host"), text(row, "scheduled_date"));
+        let id = text(row, "consultation_id");
+        if let Some(other) = taken.insert(slot.clone(), id.clone()) {
+            broken.push(format!("6: {} of {} is sold to {id} and {other}", slot.1, slot.0));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `cargo run -p torture`: plays seeds on all cores and prints one line of JSON.
+#![allow(clippy::print_stdout, reason = "it is a command")]
+
+use std::collections::BTreeMap;
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use clap::Parser;
+use michi::faults::{Failure, Verdict};
+use serde::Serialize;
+use torture::run::{Outcome, Play, Stage, play};
+use torture::storm::Strike;
+
+/// Plays the product under faults and holds it to its promises.
+#[derive(Debug, Parser)]
+#[command(name = "torture")]
+struct Options {
+    /// How many seeds to play.
+    #[arg(long, default_value_t = 300)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Plays one seed, twice, and prints its trace.
+    #[arg(long)]
+    replay: Option<u64>,
+    /// Plays one person's way again and again, with one fault each time: each outcome at each call
+    /// of each function.
+    #[arg(long)]
+    exhaustive: bool,
+    /// Stops at the first broken promise.
+    #[arg(long)]
+    stop: bool,
+}
+
+/// The line that is printed.
+#[derive(Debug, Default, Serialize)]
+struct Line {
+    commit: String,
+    seeds: u64,
+    virtual_years: String,
+    sends: u64,
+    faults: BTreeMap<&'static str, u64>,
+    /// Different calls: of a function to an operation of a service.
+    calls_seen: usize,
+    /// Of them, how many failed at least once.
+    calls_struck: usize,
+    violations: Vec<Violation>,
+    seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Violation {
+    /// How to see it again.
+    play: String,
+    broken: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let Some(seed) = options.replay {
+        return replay(seed);
+    }
+    let plays: Vec<Play> = match options.exhaustive {
+        true => every_strike(),
+        false => (options.from..options.from + options.seeds).map(Play::Seed).collect(),
+    };
+    let line = play_all(&plays, options.stop);
+    let broken = !line.violations.is_empty();
+    println!("{}", serde_json::to_string(&line).unwrap_or_default());
+    if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The commit that is played.
+fn commit() -> String {
+    let told = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+fn one(stage: &Stage, what: Play, keep: bool) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let played = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        runtime.block_on(play(stage, what, keep)).map_err(|error| error.to_string())
+    });
+    played.unwrap_or_else(|error| Outcome { broken: vec![error], ..Outcome::default() })
+}
+
+/// Plays on all cores, in no order; what is printed does not depend on it.
+fn play_all(plays: &[Play], stop: bool) -> Line {
+    let began = Instant::now();
+    let (next, stopped, line) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Line::default()));
+    let (calls, seconds) = (Mutex::new(BTreeMap::<String, (u64, u64)>::new()), Mutex::new(0_i64));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                let stage = match Stage::set() {
+                    Ok(stage) => stage,
+                    Err(error) => panic!("{error}"),
+                };
+                while let Some(what) = plays.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    if stop && stopped.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let outcome = one(&stage, *what, false);
+                    stopped.fetch_or(!outcome.broken.is_empty(), Ordering::SeqCst);
+                    let mut line = lock(&line);
+                    line.seeds += 1;
+                    line.sends += outcome.sends;
+                    *lock(&seconds) += outcome.seconds;
+                    for (fault, count) in outcome.faults {
+                        *line.faults.entry(fault).or_default() += count;
+                    }
+                    for (call, (made, struck)) in outcome.calls {
+                        let mut calls = lock(&calls);
+                        let entry = calls.entry(call).or_default();
+                        *entry = (entry.0 + made, entry.1 + struck);
+                    }
+                    if !outcome.broken.is_empty() {
+                        let play = match what {
+                            Play::Seed(seed) => format!("cargo run -p torture -- --replay {seed}"),
+                            other => format!("{other:?}"),
+                        };
+                        line.violations.push(Violation { play, broken: outcome.broken });
+                    }
+                }
+            });
+        }
+    });
+    let mut line = line.into_inner().unwrap_or_default();
+    let calls = calls.into_inner().unwrap_or_default();
+    let days = seconds.into_inner().unwrap_or_default() / 86_400;
+    Line {
+        commit: commit(),
+        // Years with two decimals, without floating point.
+        virtual_years: format!("{}.{:02}", days / 365, days % 365 * 100 / 365),
+        calls_seen: calls.len(),
+        calls_struck: calls.values().filter(|(_, struck)| *struck > 0).count(),
+        violations: std::mem::take(&mut line.violations),
+        seconds: began.elapsed().as_secs(),
+        ..line
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Each outcome at each call of each function on one person's way.
+fn every_strike() -> Vec<Play> {
+    const FUNCTIONS: [&str; 8] = [
+        "opt-in",
+        "email-event",
+        "booking",
+        "payment",
+        "relay",
+        "delivery",
+        "nightly-aggregation",
+        "console",
+    ];
+    let verdicts = [
+        Verdict::Before(Failure::Error),
+        Verdict::Before(Failure::Throttle),
+        Verdict::Before(Failure::Conflict),
+        Verdict::Before(Failure::NoAnswer),
+        Verdict::After(Failure::Error),
+        Verdict::After(Failure::NoAnswer),
+        Verdict::Crash { done: false },
+        Verdict::Crash { done: true },
+    ];
+    let stage = match Stage::set() {
+        Ok(stage) => stage,
+        Err(error) => panic!("{error}"),
+    };
+    let calm = one(&stage, Play::Script(None), false);
+    let mut plays = vec![Play::Script(None)];
+    for function in FUNCTIONS {
+        let calls = calm.counts.get(function).copied().unwrap_or(0);
+        for at in 1..=calls {
+            plays.extend(verdicts.map(|verdict| Play::Script(Some(Strike { function, at, verdict }))));
+        }
+    }
+    plays
+}
+
+fn replay(seed: u64) -> ExitCode {
+    let stage = match Stage::set() {
+        Ok(stage) => stage,
+        Err(error) => panic!("{error}"),
+    };
+    let (first, second) = (one(&stage, Play::Seed(seed), true), one(&stage, Play::Seed(seed), false));
+    for line in &first.lines {
+        println!("{line}");
+    }
+    println!("commit {}, seed {seed}, trace {:016x}", commit(), first.trace);
+    for broken in &first.broken {
+        println!("broken: {broken}");
+    }
+    let same = first.trace == second.trace;
+    if !same {
+        println!("the second time its trace was {:016x}", second.trace);
+    }
+    if same && first.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

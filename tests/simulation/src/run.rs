@@ -1,0 +1,273 @@
+//! One run: a world of its own, a storm, a calm, and the auditor's word.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use content::Funnel;
+use michi::aws::Request;
+use michi::checkout::Checkout;
+use michi::clock::Clock;
+use michi::engine::{Handler, LocalCloud, Store};
+use michi::functions::{LaunchError, Secrets, Sweeps, launch, load_funnel, stack, start};
+use michi::template::Stack;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use web::link::Links;
+
+use crate::auditor::{Auditor, Books, Row, row};
+use crate::people::{MACHINES, PUBLIC_URL, People};
+use crate::storm::{Shared, State, Storm, Strike, calm_at, saboteur};
+use crate::trace::Trace;
+
+/// When runs begin: before clock changes in three parts of the world, and at quiet times.
+const STARTS: [&str; 6] = [
+    "2027-03-12T02:00:00Z",
+    "2027-03-26T02:00:00Z",
+    "2027-04-02T02:00:00Z",
+    "2027-10-29T02:00:00Z",
+    "2027-11-05T02:00:00Z",
+    "2027-06-15T02:00:00Z",
+];
+/// How long a run is.
+pub const DAYS: i64 = 4;
+const TABLES: [&str; 6] =
+    ["Leads", "Email_Engagement", "Enrolments", "Events", "Consultations", "KPI_Daily"];
+const FUNCTIONS: [&str; 3] = ["relay", "delivery", "email-event"];
+
+/// What all runs have in common.
+pub struct Stage {
+    stack: Stack,
+    funnel: Arc<Funnel>,
+    secrets: Secrets,
+}
+
+impl Stage {
+    /// Reads the torture's funnel.
+    ///
+    /// # Errors
+    /// If funnel or template are broken.
+    pub fn set() -> Result<Self, LaunchError> {
+        let funnel = load_funnel(concat!(env!("CARGO_MANIFEST_DIR"), "/funnel").as_ref())?;
+        let stack = stack(&funnel, PUBLIC_URL, Sweeps::Hourly)?;
+        Ok(Self { stack, funnel, secrets: Secrets::fixed() })
+    }
+}
+
+/// What is to be played.
+#[derive(Clone, Copy, Debug)]
+pub enum Play {
+    /// A seed's people in a seed's storm.
+    Seed(u64),
+    /// A seed's people, and nothing goes wrong.
+    Calm(u64),
+    /// One person's way, and one fault at most.
+    Script(Option<Strike>),
+}
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Promises broken.
+    pub broken: Vec<String>,
+    /// Mails that SES took.
+    pub sends: u64,
+    /// Virtual time, in seconds.
+    pub seconds: i64,
+    pub faults: BTreeMap<&'static str, u64>,
+    pub calls: BTreeMap<String, (u64, u64)>,
+    pub counts: BTreeMap<String, u64>,
+    /// Hash of everything that happened.
+    pub trace: u64,
+    pub lines: Vec<String>,
+}
+
+/// Plays one run. `keep` keeps the trace's lines.
+///
+/// # Errors
+/// [`LaunchError`] if the world can't be made.
+pub async fn play(stage: &Stage, play: Play, keep: bool) -> Result<Outcome, LaunchError> {
+    let seed = match play {
+        Play::Seed(seed) | Play::Calm(seed) => seed,
+        Play::Script(_) => 0,
+    };
+    let mut luck = ChaCha8Rng::seed_from_u64(seed);
+    let began: DateTime<Utc> = match play {
+        Play::Script(_) => STARTS[5].parse().unwrap_or_default(),
+        _ => STARTS[luck.random_range(0..STARTS.len())].parse().unwrap_or_default(),
+    };
+    let began = began + TimeDelta::milliseconds(luck.random_range(0..86_400_000));
+    let clock = Clock::frozen(began);
+    let cloud =
+        launch(stage.stack.clone(), Arc::clone(&stage.funnel), Store::Memory, clock, &stage.secrets).await?;
+    let storm = match play {
+        Play::Seed(seed) => Storm::new(seed),
+        Play::Calm(_) => Storm::calm(None),
+        Play::Script(strike) => Storm::calm(strike),
+    };
+    let shared = Shared::new(State {
+        auditor: Auditor::default(),
+        storm,
+        trace: if keep { Trace::kept() } else { Trace::default() },
+        latest: BTreeMap::new(),
+        ways_out: BTreeMap::new(),
+    });
+    listen(&cloud, &shared);
+    let checkout = Checkout::open(&cloud, PUBLIC_URL, &stage.secrets.stripe.webhook_secrets[0]);
+    let links = Links::new(stage.secrets.keys.link_keys());
+    let mut people = People::new(cloud.clone(), Arc::clone(&shared), checkout, links, luck);
+    let scripted = matches!(play, Play::Script(_));
+    if scripted { people.scripted() } else { people.gather() }
+    cloud.sabotage(Some(saboteur(&cloud, &shared)));
+    let log = Log::default();
+    let logged = tracing::subscriber::set_default(log.subscriber());
+    live(&cloud, &mut people, stage, calm_at(began), scripted).await?;
+    shared.lock().storm.rages = false;
+    live(&cloud, &mut people, stage, began + TimeDelta::days(DAYS), scripted).await?;
+    let outcome = close(&cloud, &shared, &people, began, &log).await;
+    drop(logged);
+    cloud.sabotage(None);
+    Ok(outcome)
+}
+
+/// Lives until `end`: time goes from one due instant to the next, the cloud's or a person's.
+async fn live(
+    cloud: &LocalCloud,
+    people: &mut People,
+    stage: &Stage,
+    end: DateTime<Utc>,
+    scripted: bool,
+) -> Result<(), LaunchError> {
+    loop {
+        let due = [people.next(), cloud.next_due()].into_iter().flatten().min();
+        let Some(next) = due.filter(|next| *next < end) else { break };
+        cloud.advance_to(next).await;
+        people.read_mail(scripted);
+        people.act(scripted).await;
+        if std::mem::take(&mut people.deploy) {
+            start(cloud, &stage.funnel).await?;
+            listen(cloud, &people.shared);
+        }
+    }
+    cloud.advance_to(end).await;
+    people.read_mail(scripted);
+    Ok(())
+}
+
+/// Lets the auditor hear what functions are told, and what they say to it.
+fn listen(cloud: &LocalCloud, shared: &Arc<Shared>) {
+    for function in FUNCTIONS {
+        let Some(inner) = cloud.handler(function) else { continue };
+        let shared = Arc::clone(shared);
+        let handler: Handler = Arc::new(move |event: Value| {
+            let (inner, shared) = (Arc::clone(&inner), Arc::clone(&shared));
+            Box::pin(async move {
+                shared.lock().latest.insert(function.to_owned(), event.clone());
+                let answer = inner(event.clone()).await;
+                if function == "email-event" && answer.is_ok() {
+                    let detail = &event["detail"];
+                    let ip = [&detail["click"]["ipAddress"], &detail["open"]["ipAddress"]];
+                    let machine = ip.iter().any(|ip| ip.as_str().is_some_and(|ip| ip.starts_with(MACHINES)));
+                    shared.lock().auditor.told(&event, machine);
+                }
+                answer
+            })
+        });
+        cloud.register(function, handler);
+    }
+}
+
+async fn close(
+    cloud: &LocalCloud,
+    shared: &Arc<Shared>,
+    people: &People,
+    began: DateTime<Utc>,
+    log: &Log,
+) -> Outcome {
+    let now = cloud.clock().now();
+    // Facts may be heard of late; the operator has all days counted again.
+    for day in 0..=DAYS + 1 {
+        let date = (began + TimeDelta::hours(9) + TimeDelta::days(day)).date_naive();
+        if date <= (now + TimeDelta::hours(9)).date_naive() {
+            let order = json!({"date": date.to_string()});
+            let counted = cloud.invoke("nightly-aggregation", order).await;
+            debug_assert!(counted.is_ok(), "{counted:?}");
+        }
+    }
+    let mut dead = BTreeMap::new();
+    for (queue, _) in cloud.dead_letters() {
+        *dead.entry(queue).or_default() += 1;
+    }
+    let books = Books {
+        tables: TABLES.iter().map(|table| ((*table).to_owned(), scan(cloud, table))).collect(),
+        now,
+        paid: people.paid.clone(),
+        dead,
+        log: log.text(),
+    };
+    let state = &mut *shared.lock();
+    Outcome {
+        broken: state.auditor.close(&books),
+        sends: state.auditor.accepted,
+        seconds: (now - began).num_seconds(),
+        faults: std::mem::take(&mut state.storm.faults),
+        calls: std::mem::take(&mut state.storm.calls),
+        counts: std::mem::take(&mut state.storm.counts),
+        trace: state.trace.hash(),
+        lines: state.trace.lines().to_vec(),
+    }
+}
+
+/// All rows of a table, asked for as the AWS CLI would.
+fn scan(cloud: &LocalCloud, table: &str) -> Vec<Row> {
+    let (mut rows, mut start) = (vec![], Value::Null);
+    loop {
+        let mut body = json!({"TableName": table});
+        if !start.is_null() {
+            body["ExclusiveStartKey"] = start;
+        }
+        let request = axum::http::Request::post("https://dynamodb.ap-northeast-1.amazonaws.com/")
+            .header("x-amz-target", "DynamoDB_20120810.Scan");
+        let request: Request = request.body(Bytes::from(body.to_string())).unwrap_or_default();
+        let answer: Value = serde_json::from_slice(cloud.aws(&request).body()).unwrap_or_default();
+        rows.extend(answer["Items"].as_array().into_iter().flatten().map(row));
+        start = answer["LastEvaluatedKey"].clone();
+        if start.is_null() {
+            return rows;
+        }
+    }
+}
+
+/// What was logged in one run.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let writer = self.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
