@@ -1,11 +1,12 @@
 //! The tables: key look-ups, bounded queries and conditional writes. Never a scan.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, KeysAndAttributes},
 };
+use aws_smithy_async::rt::sleep::AsyncSleep;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::{
     broadcast::Broadcast,
@@ -130,6 +131,13 @@ impl Tables {
     /// The stack's tables; `TABLE_PREFIX` may be empty.
     pub fn new(cloud: &Cloud) -> Self {
         Self { client: Client::new(&cloud.sdk), prefix: cloud.env.get("TABLE_PREFIX").unwrap_or_default() }
+    }
+
+    /// Waits as the SDK's clients do before they try again: on one machine that takes no time.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        if let Some(sleep) = self.client.config().sleep_impl() {
+            sleep.sleep(time).await;
+        }
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -147,7 +147,7 @@ impl<'a> Transaction<'a> {
             let Err(error) = request.send().await else { return Ok(Commit::Done) };
             let codes = cancellation_codes(error.as_service_error());
             if codes.iter().any(|code| code == "TransactionConflict") {
-                tokio::time::sleep(pause).await;
+                self.tables.sleep(pause).await;
                 pause *= 2;
                 continue;
             }

@@ -304,9 +304,8 @@ pub fn saboteur(cloud: &LocalCloud, shared: &Arc<Shared>) -> Saboteur {
             let mut state = after.lock();
             state.trace.call(now, call, verdict, answer.status().as_u16());
             if answer.status().is_success() {
-                let heard = verdict == Verdict::Pass;
                 let (request, body) = (call.request.body(), answer.body());
-                state.auditor.call(&call.service, &call.operation, request, body, heard, now);
+                state.auditor.call(&call.service, &call.operation, request, body, now);
             }
         }),
         copies: Arc::new(move |way| {
@@ -332,11 +331,13 @@ async fn struck(cloud: &LocalCloud, shared: &Arc<Shared>, call: Call) -> Verdict
             verdict
         }
         Fate::Slow(time) => {
+            shared.lock().trace.deed(cloud.clock().now(), "a call is slow", 0);
             cloud.clock().move_to(cloud.clock().now() + time);
             Verdict::Pass
         }
         Fate::Meanwhile(what) => {
             shared.lock().storm.depth += 1;
+            shared.lock().trace.deed(cloud.clock().now(), "meanwhile", 0);
             match what {
                 Meanwhile::Again(function, event) => drop(cloud.invoke(&function, event).await),
                 Meanwhile::Leave(who, url) => crate::people::leave(cloud, shared, &who, &url).await,
