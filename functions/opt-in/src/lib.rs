@@ -66,10 +66,7 @@ impl OptIn {
     /// # Errors
     /// None.
     pub async fn handle(&self, event: ApiGatewayV2httpRequest) -> Result<Answer, Error> {
-        let request = match Request::read(event) {
-            Ok(request) => request,
-            Err(problem) => return Ok(answer::problem(&problem)),
-        };
+        let request = Request::read(event);
         let answered = match request.route.as_str() {
             "GET /" => self.page("landing", &request),
             "GET /pages/{page}" => self.page(request.path("page"), &request),
