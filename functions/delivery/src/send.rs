@@ -405,6 +405,7 @@ fn ledger_row(sequence: &Sequence, enrolment: &Enrolment, step: &Step, now: Date
         message_id: None,
         reason: None,
         delivered_at: None,
+        soft_bounced_at: None,
         opened: false,
         opened_at: None,
         machine_opened: false,
