@@ -1,10 +1,13 @@
 //! Nightly aggregation: a day's figures from the day's facts. Run again, it writes the same row;
-//! its cost grows with the day's facts, not with all leads.
+//! its cost grows with the day's facts, not with all leads. Then our suppression list and SES's tell
+//! each other.
+
+mod suppression;
 
 use std::sync::Arc;
 
 use chrono::NaiveDate;
-use cloud::{CallError, Cloud, StartError, tables::Tables};
+use cloud::{CallError, Cloud, StartError, keys::Keys, suppression_list::SuppressionList, tables::Tables};
 use content::Funnel;
 use domain::{
     kpi::{DayCount, KpiDaily},
@@ -19,6 +22,8 @@ use serde::{Deserialize, Serialize};
 pub struct NightlyAggregation {
     cloud: Cloud,
     tables: Tables,
+    keys: Keys,
+    suppression_list: SuppressionList,
     funnel: Arc<Funnel>,
 }
 
@@ -47,12 +52,18 @@ enum OrderError {
 }
 
 impl NightlyAggregation {
-    /// Makes the clients.
+    /// Makes the clients and reads the keys.
     ///
     /// # Errors
-    /// None at present; all functions start alike.
+    /// [`StartError`] if the environment or the keys are not as the template makes them.
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
-        Ok(Self { tables: Tables::new(&cloud), funnel, cloud })
+        Ok(Self {
+            tables: Tables::new(&cloud),
+            keys: Keys::load(&cloud).await?,
+            suppression_list: SuppressionList::new(&cloud),
+            funnel,
+            cloud,
+        })
     }
 
     /// Counts the day that was ordered, or the last few days that are over: facts may be heard
@@ -62,9 +73,9 @@ impl NightlyAggregation {
     /// If the day is not one, or lies ahead, or the tables can't be reached.
     pub async fn handle(&self, order: Order) -> Result<Report, Error> {
         let today = time::day(self.cloud.now(), self.funnel.time_zone);
-        let days = match order.date {
-            Some(text) => vec![ordered(&text, today)?],
-            None => (1..=LATE_DAYS).rev().map(|ago| time::plus_days(today, -ago)).collect(),
+        let (nightly, days) = match order.date {
+            Some(text) => (false, vec![ordered(&text, today)?]),
+            None => (true, (1..=LATE_DAYS).rev().map(|ago| time::plus_days(today, -ago)).collect()),
         };
         let mut kpi_daily = vec![];
         for day in days {
@@ -73,6 +84,9 @@ impl NightlyAggregation {
             kpi_daily.push(row);
         }
         tracing::info!(days = kpi_daily.len(), "the figures were rolled up");
+        if nightly {
+            self.mirror_suppressions().await?;
+        }
         Ok(Report { kpi_daily })
     }
 

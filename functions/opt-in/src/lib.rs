@@ -240,7 +240,7 @@ impl OptIn {
             match both.commit("opting a lead in").await? {
                 Commit::Done => return Ok(()),
                 Commit::Refused(parts) if parts.contains(&0) => {}
-                // The same form again: the fact is known, but it may carry a corrected name.
+                // The same form again: the fact is known, but it may fill in a name.
                 Commit::Refused(_) if known.as_ref().is_some_and(|known| tells_nothing_new(known, &lead)) => {
                     return Ok(());
                 }
