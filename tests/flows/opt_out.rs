@@ -72,11 +72,14 @@ fn rows(world: &World) -> BTreeMap<String, Vec<String>> {
     world.cloud.stack().tables.keys().map(scan).collect()
 }
 
+/// What a request looks like: in words, its headers, its body.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+
 #[tokio::test]
 async fn a_one_click_request_is_honoured_whatever_comes_with_it() {
     let world = World::with(&daily()).await;
     let huge = "x".repeat(100 * 1024);
-    let requests: &[(&str, &[(&str, &str)], &[u8])] = &[
+    let requests: &[Case] = &[
         ("as RFC 8058 says", &[FORM], b"List-Unsubscribe=One-Click"),
         ("nothing", &[], b""),
         ("a form of nothing", &[FORM], b""),
@@ -359,7 +362,8 @@ async fn a_soft_bounce_that_closes_an_address_stays_within_an_events_write_units
     world.cloud.register("email-event", Arc::new(hold));
     world.pass(TimeDelta::days(1)).await;
     world.cloud.register("email-event", inner);
-    for event in held.lock().unwrap().clone() {
+    let events = held.lock().unwrap().clone();
+    for event in events {
         world.cloud.reset_meter();
         world.invoke("email-event", event).await.unwrap();
         assert!(world.cloud.meter().write_units() <= 400, "{:?}", world.cloud.meter());
