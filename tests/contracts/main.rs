@@ -53,6 +53,7 @@ on_every_engine! {
     sends::a_claim_is_taken_back_only_by_its_own_attempt_and_before_it_settles,
     transactions::a_refused_transaction_names_its_parts_and_writes_nothing,
     transactions::of_two_writers_who_read_the_same_version_one_wins,
+    transactions::a_lead_is_written_alone_over_the_version_before_it_only,
     transactions::a_transaction_that_can_never_be_done_is_an_error_and_no_refusal,
     events::a_fact_is_written_once_and_never_changed,
     events::every_kind_of_fact_reads_back_as_it_was_written,

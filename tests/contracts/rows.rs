@@ -95,6 +95,7 @@ pub fn mail(lead_id: &str, step: &str, class: MailClass, attempt: u8) -> Engagem
         message_id: None,
         reason: None,
         delivered_at: None,
+        soft_bounced_at: None,
         opened: false,
         opened_at: None,
         machine_opened: false,

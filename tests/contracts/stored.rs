@@ -11,7 +11,7 @@ use domain::{
     consultation::{self, Consultation, ConsultationStatus, Outcome},
     customer::{Customer, CustomerStatus},
     engagement::{Engagement, EngagementState, MailClass},
-    lead::{Lead, LeadStatus, Mailing, Stage},
+    lead::{Lead, LeadStatus, ListReason, Mailing, Reopened, Stage, Suppression, SuppressionCause},
     sequence::Enrolment,
     text::LongText,
 };
@@ -28,7 +28,14 @@ pub async fn full_rows_read_back_as_they_were_written(engine: &Engine) {
         status: LeadStatus::Converted,
         stage: Stage::Customer,
         score: -7,
-        mailing: Mailing::Unsubscribed,
+        mailing: Mailing::Suppressed,
+        suppression: Some(Suppression {
+            at: now(),
+            cause: SuppressionCause::Operator,
+            before: Mailing::Unsubscribed,
+        }),
+        to_list: Some(ListReason::Complaint),
+        reopened: Some(Reopened { at: now(), reason: LongText::parse("電話で\n確認").unwrap() }),
         attributes: BTreeMap::from([
             ("業種".to_owned(), "コーチ".to_owned()),
             ("空".to_owned(), String::new()),
@@ -53,6 +60,7 @@ pub async fn full_rows_read_back_as_they_were_written(engine: &Engine) {
         message_id: Some("0106019-道".to_owned()),
         reason: Some("called spam by its reader".to_owned()),
         delivered_at: Some(now()),
+        soft_bounced_at: Some(now()),
         opened: true,
         opened_at: Some(now()),
         machine_opened: true,

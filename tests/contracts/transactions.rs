@@ -6,11 +6,11 @@ use cloud::{
     tables::Table,
     transaction::{Commit, Condition},
 };
-use domain::lead::{Lead, Mailing};
+use domain::lead::{self, Lead, ListReason, Mailing, SuppressionCause};
 
 use crate::{
     engine::Engine,
-    rows::{id, now, opt_in, slot, store_lead},
+    rows::{at, id, now, opt_in, slot, store_lead},
 };
 
 pub async fn a_refused_transaction_names_its_parts_and_writes_nothing(engine: &Engine) {
@@ -42,6 +42,22 @@ pub async fn of_two_writers_who_read_the_same_version_one_wins(engine: &Engine) 
     }
     let stored = engine.tables.lead(&id("l-1")).await.unwrap();
     assert_eq!(stored, Some(Lead { score: 10, version: 2, ..read }));
+}
+
+pub async fn a_lead_is_written_alone_over_the_version_before_it_only(engine: &Engine) {
+    store_lead(engine, "l-1", Mailing::Subscribed).await;
+    let read = engine.tables.lead(&id("l-1")).await.unwrap().unwrap();
+    let later = at("2027-03-02T00:00:00Z");
+    let closed = lead::suppress(read, SuppressionCause::SoftBounced, later).unwrap();
+    for expected in [true, false] {
+        assert_eq!(engine.tables.put_lead(&closed).await.unwrap(), expected);
+    }
+    assert_eq!(engine.tables.lead(&id("l-1")).await.unwrap(), Some(closed.clone()));
+    // Who still has to be listed is found until she is.
+    assert_eq!(engine.tables.to_list(ListReason::Bounce).await.unwrap(), [id("l-1")]);
+    assert_eq!(engine.tables.to_list(ListReason::Complaint).await.unwrap(), []);
+    assert!(engine.tables.put_lead(&lead::listed(closed).unwrap()).await.unwrap());
+    assert_eq!(engine.tables.to_list(ListReason::Bounce).await.unwrap(), []);
 }
 
 /// A row of more than 400 kB: whoever tries that must hear of it, and not take it for a condition that

@@ -12,6 +12,7 @@ mod draft;
 mod edits;
 mod facts;
 mod mails;
+mod opt_out;
 mod payment;
 mod preferences;
 mod privacy;

@@ -58,10 +58,7 @@ impl Booking {
     /// # Errors
     /// None.
     pub async fn handle(&self, event: ApiGatewayV2httpRequest) -> Result<Answer, Error> {
-        let request = match Request::read(event) {
-            Ok(request) => request,
-            Err(problem) => return Ok(answer::problem(&problem)),
-        };
+        let request = Request::read(event);
         let answered = match request.route.as_str() {
             "GET /booking" => self.show_form(&request).await,
             "GET /slots" => self.slots(&request).await,
@@ -76,8 +73,9 @@ impl Booking {
 
     async fn show_form(&self, request: &Request) -> Result<Answer, Failure> {
         let token = request.query("t").unwrap_or_default();
-        if let Ok(consultation_id) = self.verify(Purpose::Manage, token) {
+        if let Ok((consultation_id, version)) = self.links.verify_manage(token, self.cloud.now()) {
             let consultation = self.own_consultation(&consultation_id).await?;
+            still_so(&consultation, version)?;
             return self.form_page(200, token, Some(&consultation), None, vec![]).await;
         }
         self.known_lead(token).await?;
@@ -211,16 +209,19 @@ impl Booking {
     }
 
     async fn show_booking(&self, request: &Request) -> Result<Answer, Failure> {
-        let (token, consultation) = self.managed(request, request.query("t")).await?;
+        let (token, consultation, version) = self.managed(request, request.query("t")).await?;
+        still_so(&consultation, version)?;
         self.booking_page(&token, &consultation, request.query("fresh").is_some())
     }
 
     async fn cancel(&self, request: &Request) -> Result<Answer, Failure> {
         let form = request.form().unwrap_or_default();
-        let (token, consultation) = self.managed(request, form.text("t").or(request.query("t"))).await?;
+        let (token, consultation, version) =
+            self.managed(request, form.text("t").or(request.query("t"))).await?;
         if consultation.status == ConsultationStatus::Cancelled {
             return self.cancelled(request, &consultation);
         }
+        still_so(&consultation, version)?;
         let before = Condition::version(consultation.version.into());
         let slot = slot_of(&consultation);
         let change =
@@ -239,17 +240,23 @@ impl Booking {
     async fn reschedule(&self, request: &Request) -> Result<Answer, Failure> {
         let mut form = request.form()?;
         let sent = form.clone();
-        let (token, consultation) = self.managed(request, form.text("t").or(request.query("t"))).await?;
+        let (token, consultation, version) =
+            self.managed(request, form.text("t").or(request.query("t"))).await?;
         let slot = self.read_slot(&mut form);
+        // The same form again, whose link its own first sending has outdated.
+        if let Some(slot) = &slot
+            && slot.start == consultation.scheduled_date
+            && consultation.status == ConsultationStatus::Booked
+        {
+            return self.booked(request, &consultation);
+        }
+        still_so(&consultation, version)?;
         let slot = match form.finish(slot) {
             Ok(slot) => slot,
             Err(problem) => {
                 return self.form_again(request, &token, Some(&consultation), &sent, problem).await;
             }
         };
-        if slot.start == consultation.scheduled_date && consultation.status == ConsultationStatus::Booked {
-            return self.booked(request, &consultation);
-        }
         let before = Condition::version(consultation.version.into());
         let old = slot_of(&consultation);
         let change =
@@ -306,7 +313,7 @@ impl Booking {
     }
 
     fn booked(&self, request: &Request, consultation: &Consultation) -> Result<Answer, Failure> {
-        let token = self.manage_token(&consultation.consultation_id);
+        let token = self.manage_token(consultation);
         let id = &consultation.consultation_id;
         Ok(match request.wants_html() {
             true => answer::see_other(&format!("{}/bookings/{id}?t={token}&fresh=1", self.public_url)),
@@ -364,19 +371,19 @@ impl Booking {
         }
     }
 
+    /// The consultation that a link manages, and the version that it stood at then.
     async fn managed(
         &self,
         request: &Request,
         token: Option<&str>,
-    ) -> Result<(String, Consultation), Failure> {
+    ) -> Result<(String, Consultation, u32), Failure> {
         let token = token.unwrap_or_default();
-        let consultation_id = self.verify(Purpose::Manage, token)?;
+        let (consultation_id, version) =
+            self.links.verify_manage(token, self.cloud.now()).map_err(no_way_in)?;
         if request.path("consultation_id") != consultation_id.as_str() {
-            return Err(Problem::field("t", &LinkError::Invalid.to_string())
-                .with_status(Status::Forbidden)
-                .into());
+            return Err(no_way_in(LinkError::Invalid).into());
         }
-        Ok((token.to_owned(), self.own_consultation(&consultation_id).await?))
+        Ok((token.to_owned(), self.own_consultation(&consultation_id).await?, version))
     }
 
     async fn own_consultation(&self, consultation_id: &Id) -> Result<Consultation, Failure> {
@@ -386,24 +393,13 @@ impl Booking {
     }
 
     async fn known_lead(&self, token: &str) -> Result<Lead, Failure> {
-        let lead = self.tables.lead(&self.verify(Purpose::Book, token)?).await?;
+        let lead_id = self.links.verify(Purpose::Book, token, self.cloud.now()).map_err(no_way_in)?;
+        let lead = self.tables.lead(&lead_id).await?;
         lead.ok_or_else(|| Problem::new(Status::NotFound, "this person is not known any more").into())
     }
 
-    fn verify(&self, purpose: Purpose, token: &str) -> Result<Id, Problem> {
-        self.links.verify(purpose, token, self.cloud.now()).map_err(|error| match error {
-            LinkError::Invalid => Problem::field("t", &error.to_string()).with_status(Status::Forbidden),
-            LinkError::Expired => Problem::field("t", &error.to_string()).with_status(Status::Gone),
-        })
-    }
-
-    fn manage_token(&self, consultation_id: &Id) -> String {
-        self.links.sign(
-            Purpose::Manage,
-            consultation_id,
-            Some(TimeDelta::days(PERSONAL_LINK_DAYS)),
-            self.cloud.now(),
-        )
+    fn manage_token(&self, consultation: &Consultation) -> String {
+        self.links.sign_manage(&consultation.consultation_id, consultation.version, self.cloud.now())
     }
 
     fn page(&self, id: &str) -> Result<&Page, Problem> {
@@ -441,6 +437,22 @@ fn told_booking(consultation: &Consultation, manage_url: &str) -> serde_json::Va
         "host": consultation.host,
         "manage_url": manage_url,
     })
+}
+
+fn no_way_in(error: LinkError) -> Problem {
+    let status = match error {
+        LinkError::Invalid => Status::Forbidden,
+        LinkError::Expired => Status::Gone,
+    };
+    Problem::field("t", &error.to_string()).with_status(status)
+}
+
+/// Refuses the link of a consultation that was moved since: whoever follows it has the earlier time
+/// in mind. One that was cancelled or is over can be looked at by any of its links.
+fn still_so(consultation: &Consultation, version: u32) -> Result<(), Problem> {
+    let moved = consultation.status == ConsultationStatus::Booked && consultation.version != version;
+    let told = "this booking was moved since; open the link in your latest mail";
+    if moved { Err(Problem::field("t", told).with_status(Status::Outdated)) } else { Ok(()) }
 }
 
 fn taken() -> Problem {

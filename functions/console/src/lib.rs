@@ -91,10 +91,7 @@ impl Console {
     /// # Errors
     /// None.
     pub async fn handle(&self, event: ApiGatewayV2httpRequest) -> Result<Answer, Error> {
-        let request = match Request::read(event) {
-            Ok(request) => request,
-            Err(problem) => return Ok(answer::problem(&problem)),
-        };
+        let request = Request::read(event);
         let token = match admit(&self.links, request.query("t"), request.cookie(COOKIE), self.cloud.now()) {
             Ok(token) => token,
             Err(problem) => return Ok(self.told(&problem, &request)),

@@ -204,6 +204,7 @@ pub(crate) mod tests {
             message_id: None,
             reason: None,
             delivered_at: None,
+            soft_bounced_at: None,
             opened: false,
             opened_at: None,
             machine_opened: false,

@@ -328,12 +328,7 @@ impl Delivery {
             now: self.cloud.now(),
             consultation: consultation.as_ref().map(|consultation| MailConsultation {
                 start: consultation.scheduled_date,
-                manage_url: self.personal_url(
-                    &format!("bookings/{}", consultation.consultation_id),
-                    Purpose::Manage,
-                    &consultation.consultation_id,
-                    Some(PERSONAL_LINK_DAYS),
-                ),
+                manage_url: self.manage_url(consultation),
             }),
             purchase: customer.as_ref().map(|customer| MailPurchase {
                 plan: customer.plan.clone(),
@@ -379,6 +374,12 @@ impl Delivery {
                 calendar::invitation(consultation, offer, lead.email.as_str(), &self.funnel, now)
             }),
         }
+    }
+
+    fn manage_url(&self, consultation: &Consultation) -> String {
+        let Consultation { consultation_id, version, .. } = consultation;
+        let token = self.links.sign_manage(consultation_id, *version, self.cloud.now());
+        format!("{}/bookings/{consultation_id}?t={token}", self.public_url)
     }
 
     fn personal_url(&self, path: &str, purpose: Purpose, subject: &Id, days: Option<i64>) -> String {
@@ -430,6 +431,7 @@ fn ledger_row(sequence: &Sequence, enrolment: &Enrolment, step: &Step, now: Date
         message_id: None,
         reason: None,
         delivered_at: None,
+        soft_bounced_at: None,
         opened: false,
         opened_at: None,
         machine_opened: false,

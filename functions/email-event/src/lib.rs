@@ -11,19 +11,18 @@ use chrono::{DateTime, Utc};
 use cloud::{
     CallError, Cloud, StartError,
     queues::DeadLetters,
-    tables::{Note, Table, Tables},
-    transaction::{Commit, Condition},
+    tables::{Note, Tables},
 };
 use content::Funnel;
 use domain::{
-    engagement::{Engagement, EngagementState, impersonal},
+    engagement::{Engagement, EngagementState, impersonal, takes_no_mail},
     event::Event,
     id::Id,
-    lead,
+    lead::{self, SuppressionCause},
     limits::CONFLICT_RETRIES,
 };
 use lambda_runtime::Error;
-use notice::{News, Notice};
+use notice::{Bounce, News, Notice};
 
 /// The function's clients, made once.
 #[derive(Debug)]
@@ -59,13 +58,20 @@ impl EmailEvents {
     }
 
     async fn take(&self, notice: &Notice) -> Result<(), CallError> {
-        if notice.news.closes_address() {
-            self.suppress(&notice.lead_id).await?;
+        if self.is_automatic_reply(notice).await? {
+            tracing::info!(lead_id = %notice.lead_id, "a mail that had arrived was answered by a machine");
+            return Ok(());
+        }
+        if let Some(cause) = notice.news.closes_address() {
+            self.suppress(&notice.lead_id, cause, notice.at).await?;
         }
         // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
         // Delivery has mostly noted itself that SES took the mail; reading that is cheaper.
         if notice.news != News::Sent || self.is_unsettled(notice).await? {
             self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
+        }
+        if matches!(notice.news, News::Bounced { bounce, .. } if bounce.is_soft()) {
+            self.count_soft_bounces(notice).await?;
         }
         if let Some((key, fact)) = notice.fact() {
             let at = self.first_time(notice).await?;
@@ -82,6 +88,26 @@ impl EmailEvents {
         Ok(row.as_ref().is_some_and(unsettled))
     }
 
+    /// SES tells an out-of-office reply as a general bounce, of a mail that was delivered.
+    async fn is_automatic_reply(&self, notice: &Notice) -> Result<bool, CallError> {
+        if !matches!(notice.news, News::Bounced { bounce: Bounce::General, .. }) {
+            return Ok(false);
+        }
+        let row = self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?;
+        Ok(row.is_some_and(|row| row.delivered_at.is_some()))
+    }
+
+    /// An address whose mails come back again and again is closed like one that bounced for good.
+    async fn count_soft_bounces(&self, notice: &Notice) -> Result<(), CallError> {
+        let ledger = self.tables.engagements(&notice.lead_id).await?;
+        let Some(lead) = self.tables.lead(&notice.lead_id).await? else { return Ok(()) };
+        let since = lead.reopened.map(|reopened| reopened.at);
+        if takes_no_mail(&ledger, since) {
+            self.suppress(&notice.lead_id, SuppressionCause::SoftBounced, notice.at).await?;
+        }
+        Ok(())
+    }
+
     /// When it first happened: a mail that is opened again on another day was opened once.
     async fn first_time(&self, notice: &Notice) -> Result<DateTime<Utc>, CallError> {
         if !matches!(notice.news, News::Opened { machine: false }) {
@@ -91,14 +117,17 @@ impl EmailEvents {
         Ok(row.and_then(|row| row.opened_at).unwrap_or(notice.at))
     }
 
-    async fn suppress(&self, lead_id: &Id) -> Result<(), CallError> {
+    async fn suppress(
+        &self,
+        lead_id: &Id,
+        cause: SuppressionCause,
+        at: DateTime<Utc>,
+    ) -> Result<(), CallError> {
         for _ in 0..CONFLICT_RETRIES {
             let Some(known) = self.tables.lead(lead_id).await? else { return Ok(()) };
-            let before = Condition::version(known.version);
-            let Some(lead) = lead::suppress(known) else { return Ok(()) };
-            let transaction = self.tables.transaction().put(Table::Leads, &lead, &before)?;
-            if transaction.commit("suppressing a lead").await? == Commit::Done {
-                tracing::info!(%lead_id, "an address was closed after a bounce or complaint");
+            let Some(lead) = lead::suppress(known, cause, at) else { return Ok(()) };
+            if self.tables.put_lead(&lead).await? {
+                tracing::info!(%lead_id, ?cause, "an address was closed");
                 return Ok(());
             }
         }
@@ -127,8 +156,10 @@ fn entry(notice: &Notice) -> Note {
                 .text_once("click_url", page)
                 .add("clicked_links", page)
         }
-        News::Bounced { permanent: true, reason } => note.text("state", "bounced").text("reason", reason),
-        News::Bounced { permanent: false, reason } => note.text("reason", reason),
+        News::Bounced { bounce, reason } => {
+            let note = note.text("state", "bounced").text("reason", reason);
+            if bounce.is_soft() { note.at_once("soft_bounced_at", notice.at) } else { note }
+        }
         News::Complained => note.text("state", "complained").text("reason", "called spam by its reader"),
         News::Refused { reason } => note.text("state", "skipped").text("reason", reason),
     }

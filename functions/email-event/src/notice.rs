@@ -7,6 +7,7 @@ use domain::{
     engagement::{attempt_key, is_machine},
     event::Fact,
     id::Id,
+    lead::SuppressionCause,
     limits::URL_BYTES,
 };
 use serde::Deserialize;
@@ -39,7 +40,7 @@ pub enum News {
         link: String,
     },
     Bounced {
-        permanent: bool,
+        bounce: Bounce,
         reason: String,
     },
     Complained,
@@ -49,17 +50,58 @@ pub enum News {
     },
 }
 
+/// What a bounce says, by SES's types and subtypes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bounce {
+    /// The address takes no mail.
+    Permanent,
+    /// SES did not even try: the address stands on a suppression list.
+    Listed,
+    /// The mailbox is full; it may take the next mail.
+    Full,
+    /// The mailbox takes nothing for now, and nobody says why. Automatic replies to a mail that did
+    /// arrive look the same.
+    General,
+    /// Nothing about the mailbox: it was too large, its content or its attachment was not liked, or
+    /// nobody knows.
+    OfThisMail,
+}
+
+impl Bounce {
+    fn read(kind: &str, sub_type: &str) -> Self {
+        match (kind, sub_type) {
+            ("Permanent", "OnAccountSuppressionList" | "Suppressed") => Self::Listed,
+            ("Permanent", _) => Self::Permanent,
+            ("Transient", "MailboxFull") => Self::Full,
+            ("Transient", "General") => Self::General,
+            _ => Self::OfThisMail,
+        }
+    }
+
+    /// Whether it came back for good.
+    pub fn is_permanent(self) -> bool {
+        matches!(self, Self::Permanent | Self::Listed)
+    }
+
+    /// Whether it counts against an address that may take the next mail.
+    pub fn is_soft(self) -> bool {
+        matches!(self, Self::Full | Self::General)
+    }
+}
+
 impl News {
-    /// Whether the address must never be written to again.
-    pub fn closes_address(&self) -> bool {
+    /// Why the address must not be written to any more, if so.
+    pub fn closes_address(&self) -> Option<SuppressionCause> {
         match self {
-            Self::Bounced { permanent, .. } => *permanent,
-            Self::Complained => true,
-            Self::Sent
+            Self::Bounced { bounce: Bounce::Permanent, .. } => Some(SuppressionCause::Bounced),
+            Self::Bounced { bounce: Bounce::Listed, .. } => Some(SuppressionCause::Listed),
+            Self::Complained => Some(SuppressionCause::Complained),
+            Self::Bounced { .. }
+            | Self::Sent
             | Self::Delivered
             | Self::Opened { .. }
             | Self::Clicked { .. }
-            | Self::Refused { .. } => false,
+            | Self::Refused { .. } => None,
         }
     }
 }
@@ -169,8 +211,9 @@ impl Notice {
                     },
                 )
             }
-            News::Bounced { permanent, .. } => {
-                (key, Fact::MailBounced { engagement_id, email_campaign_id, permanent: *permanent })
+            News::Bounced { bounce, .. } => {
+                let permanent = bounce.is_permanent();
+                (key, Fact::MailBounced { engagement_id, email_campaign_id, permanent })
             }
             News::Complained => (key, Fact::MailComplained { engagement_id, email_campaign_id }),
             News::Refused { .. } => return None,
@@ -200,9 +243,10 @@ fn news(detail: &Detail) -> Result<Read<'_>, String> {
         }
         "Bounce" => {
             needed("bounce", &detail.bounce)?;
-            detail.bounce.as_ref().map(|bounce| {
-                let reason = format!("bounced: {} / {}", bounce.bounce_type, bounce.bounce_sub_type);
-                (Some(bounce), News::Bounced { permanent: bounce.bounce_type == "Permanent", reason })
+            detail.bounce.as_ref().map(|part| {
+                let (kind, sub_type) = (&part.bounce_type, &part.bounce_sub_type);
+                let reason = format!("bounced: {kind} / {sub_type}");
+                (Some(part), News::Bounced { bounce: Bounce::read(kind, sub_type), reason })
             })
         }
         "Complaint" => Some((detail.complaint.as_ref(), News::Complained)),
@@ -277,14 +321,20 @@ mod tests {
             ),
             (
                 event("Bounce", json!({"bounce": {"bounceType": "Permanent", "bounceSubType": "General"}})),
-                Some(News::Bounced { permanent: true, reason: "bounced: Permanent / General".into() }),
+                Some(News::Bounced {
+                    bounce: Bounce::Permanent,
+                    reason: "bounced: Permanent / General".into(),
+                }),
             ),
             (
                 event(
                     "Bounce",
                     json!({"bounce": {"bounceType": "Transient", "bounceSubType": "MailboxFull"}}),
                 ),
-                Some(News::Bounced { permanent: false, reason: "bounced: Transient / MailboxFull".into() }),
+                Some(News::Bounced {
+                    bounce: Bounce::Full,
+                    reason: "bounced: Transient / MailboxFull".into(),
+                }),
             ),
             (
                 event("Complaint", json!({"complaint": {"complaintFeedbackType": "abuse"}})),
@@ -330,5 +380,30 @@ mod tests {
         };
         assert_eq!(open("Mozilla/5.0 (A)"), open("Mozilla/5.0 (B)"));
         assert_ne!(open("Mozilla/5.0 (A)"), open("Mozilla/5.0"));
+    }
+
+    #[test]
+    fn only_a_bounce_that_speaks_of_the_mailbox_counts_against_it() {
+        for (kind, sub_type, expected, soft, closes) in [
+            ("Permanent", "General", Bounce::Permanent, false, Some(SuppressionCause::Bounced)),
+            ("Permanent", "NoEmail", Bounce::Permanent, false, Some(SuppressionCause::Bounced)),
+            ("Permanent", "Suppressed", Bounce::Listed, false, Some(SuppressionCause::Listed)),
+            ("Permanent", "OnAccountSuppressionList", Bounce::Listed, false, Some(SuppressionCause::Listed)),
+            ("Transient", "MailboxFull", Bounce::Full, true, None),
+            ("Transient", "General", Bounce::General, true, None),
+            ("Transient", "ContentRejected", Bounce::OfThisMail, false, None),
+            ("Transient", "MessageTooLarge", Bounce::OfThisMail, false, None),
+            ("Transient", "AttachmentRejected", Bounce::OfThisMail, false, None),
+            ("Transient", "SomethingNew", Bounce::OfThisMail, false, None),
+            ("Undetermined", "Undetermined", Bounce::OfThisMail, false, None),
+        ] {
+            let bounce = Bounce::read(kind, sub_type);
+            let news = News::Bounced { bounce, reason: String::new() };
+            assert_eq!(
+                (bounce, bounce.is_soft(), news.closes_address()),
+                (expected, soft, closes),
+                "{sub_type}"
+            );
+        }
     }
 }

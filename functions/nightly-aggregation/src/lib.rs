@@ -1,13 +1,17 @@
 //! Nightly aggregation: a day's figures from the day's facts. Run again, it writes the same row;
-//! its cost grows with the day's facts, not with all leads. In between, every few minutes, it only
-//! sweeps up work that was lost.
+//! its cost grows with the day's facts, not with all leads. Then our suppression list and SES's tell
+//! each other. In between, every few minutes, it only sweeps up work that was lost.
 
+mod suppression;
 mod sweep;
 
 use std::sync::Arc;
 
 use chrono::NaiveDate;
-use cloud::{CallError, Cloud, StartError, queues::Queues, tables::Tables, timers::Timers};
+use cloud::{
+    CallError, Cloud, StartError, keys::Keys, queues::Queues, suppression_list::SuppressionList,
+    tables::Tables, timers::Timers,
+};
 use content::Funnel;
 use domain::{
     kpi::{DayCount, KpiDaily},
@@ -23,8 +27,10 @@ use sweep::Swept;
 pub struct NightlyAggregation {
     cloud: Cloud,
     tables: Tables,
+    keys: Keys,
     queues: Queues,
     timers: Timers,
+    suppression_list: SuppressionList,
     funnel: Arc<Funnel>,
 }
 
@@ -59,15 +65,17 @@ enum OrderError {
 }
 
 impl NightlyAggregation {
-    /// Makes the clients.
+    /// Makes the clients and reads the keys.
     ///
     /// # Errors
-    /// [`StartError`] if the environment is not as the template makes it.
+    /// [`StartError`] if the environment or the keys are not as the template makes them.
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
         Ok(Self {
             tables: Tables::new(&cloud),
+            keys: Keys::load(&cloud).await?,
             queues: Queues::new(&cloud)?,
             timers: Timers::new(&cloud)?,
+            suppression_list: SuppressionList::new(&cloud),
             funnel,
             cloud,
         })
@@ -82,11 +90,10 @@ impl NightlyAggregation {
         if order.sweep {
             return Ok(Report { kpi_daily: vec![], swept: self.sweep(false).await? });
         }
-        let by_hand = order.date.is_some();
         let today = time::day(self.cloud.now(), self.funnel.time_zone);
-        let days = match order.date {
-            Some(text) => vec![ordered(&text, today)?],
-            None => (1..=LATE_DAYS).rev().map(|ago| time::plus_days(today, -ago)).collect(),
+        let (nightly, days) = match order.date {
+            Some(text) => (false, vec![ordered(&text, today)?]),
+            None => (true, (1..=LATE_DAYS).rev().map(|ago| time::plus_days(today, -ago)).collect()),
         };
         let mut kpi_daily = vec![];
         for day in days {
@@ -95,7 +102,11 @@ impl NightlyAggregation {
             kpi_daily.push(row);
         }
         tracing::info!(days = kpi_daily.len(), "the figures were rolled up");
-        let swept = if by_hand { Swept::default() } else { self.sweep(true).await? };
+        // The sweep first: what it waits for is mail.
+        let swept = if nightly { self.sweep(true).await? } else { Swept::default() };
+        if nightly {
+            self.mirror_suppressions().await?;
+        }
         Ok(Report { kpi_daily, swept })
     }
 

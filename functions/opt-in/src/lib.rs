@@ -66,10 +66,7 @@ impl OptIn {
     /// # Errors
     /// None.
     pub async fn handle(&self, event: ApiGatewayV2httpRequest) -> Result<Answer, Error> {
-        let request = match Request::read(event) {
-            Ok(request) => request,
-            Err(problem) => return Ok(answer::problem(&problem)),
-        };
+        let request = Request::read(event);
         let answered = match request.route.as_str() {
             "GET /" => self.page("landing", &request),
             "GET /pages/{page}" => self.page(request.path("page"), &request),
@@ -243,7 +240,7 @@ impl OptIn {
             match both.commit("opting a lead in").await? {
                 Commit::Done => return Ok(()),
                 Commit::Refused(parts) if parts.contains(&0) => {}
-                // The same form again: the fact is known, but it may carry a corrected name.
+                // The same form again: the fact is known, but it may fill in a name.
                 Commit::Refused(_) if known.as_ref().is_some_and(|known| tells_nothing_new(known, &lead)) => {
                     return Ok(());
                 }

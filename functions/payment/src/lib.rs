@@ -68,10 +68,7 @@ impl Payments {
     /// # Errors
     /// None.
     pub async fn handle(&self, event: ApiGatewayV2httpRequest) -> Result<Answer, Error> {
-        let request = match Request::read(event) {
-            Ok(request) => request,
-            Err(problem) => return Ok(answer::problem(&problem)),
-        };
+        let request = Request::read(event);
         let answered = match request.route.as_str() {
             "GET /apply" => self.show_form(&request).await,
             "POST /applications" => self.apply(&request).await,
@@ -137,7 +134,8 @@ impl Payments {
     }
 
     async fn webhook(&self, request: &Request) -> Result<Answer, Failure> {
-        match self.stripe.read_webhook(request.header("stripe-signature"), request.body(), self.cloud.now()) {
+        match self.stripe.read_webhook(request.header("stripe-signature"), request.body()?, self.cloud.now())
+        {
             Ok(Webhook::Paid(payment)) => self.paid(payment, request).await,
             Ok(Webhook::Other(kind)) => {
                 tracing::info!(kind, "a webhook of Stripe's that changes nothing here");
@@ -187,7 +185,7 @@ impl Payments {
     /// Money that can't be matched must not be lost: a person looks at it. Stripe is told that it
     /// arrived, since sending it again would change nothing.
     async fn put_aside(&self, reason: &str, request: &Request) -> Result<Answer, Failure> {
-        let event = serde_json::from_slice(request.body()).unwrap_or(serde_json::Value::Null);
+        let event = serde_json::from_slice(request.body()?).unwrap_or(serde_json::Value::Null);
         self.dead_letters.put(reason, event).await?;
         Ok(answer::json(202, &json!({"status": "put aside", "reason": reason})))
     }

@@ -4,8 +4,9 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use chrono::{NaiveDate, NaiveTime};
 use clap::{Args, Parser, Subcommand};
+use cloud::keys::Keys;
 use content::problem::Severity;
-use domain::{email_address::EmailAddress, id::Id};
+use domain::{email_address::EmailAddress, id::Id, text::LongText};
 use michi::{dev, functions::load_funnel, remote, simulate};
 use tracing_subscriber::EnvFilter;
 use web::link::{Links, Purpose};
@@ -46,8 +47,23 @@ enum Command {
         #[arg(long)]
         webhook_secret: bool,
     },
+    /// Stop all mail to somebody, and put the address on SES's suppression list in the night
+    Suppress(Person),
+    /// Open an address again that bounced, complained or was suppressed: here and at SES
+    Reopen {
+        #[command(flatten)]
+        person: Person,
+        /// Why mail may be written to it again; kept with the person
+        #[arg(long)]
+        because: String,
+    },
     /// Print fresh keys for a deployment, as JSON for the SSM parameter
-    Keygen,
+    Keygen {
+        /// Put a new key that signs links before those of the SSM parameter's JSON, read from
+        /// standard input: old links go on working
+        #[arg(long)]
+        rotate: bool,
+    },
     /// Print a link to a deployment's console; reads the SSM parameter's JSON from standard input
     Console {
         /// Base URL of the deployment's API
@@ -113,6 +129,14 @@ struct SendTest {
     /// Whom to send it to
     #[arg(long)]
     to: String,
+    #[command(flatten)]
+    product: Where,
+}
+
+#[derive(Args)]
+struct Person {
+    /// A lead id, or a mail address
+    lead: String,
     #[command(flatten)]
     product: Where,
 }
@@ -201,7 +225,19 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Score(options) => score(&options).await,
         Command::Token { name, webhook_secret } => token(&name, webhook_secret),
-        Command::Keygen => keygen(),
+        Command::Suppress(person) => {
+            log("warn");
+            let cloud = remote::cloud(person.product.stack.as_deref(), person.product.port)?;
+            Ok(writeln!(std::io::stdout(), "{}", remote::suppress(&cloud, &person.lead).await?)?)
+        }
+        Command::Reopen { person, because } => {
+            log("warn");
+            let because = LongText::parse(&because).map_err(|error| format!("--because: {error}"))?;
+            let cloud = remote::cloud(person.product.stack.as_deref(), person.product.port)?;
+            let told = remote::reopen(&cloud, &person.lead, &because).await?;
+            Ok(writeln!(std::io::stdout(), "{told}")?)
+        }
+        Command::Keygen { rotate } => keygen(rotate),
         Command::Console { url } => console(&url),
     }
 }
@@ -252,7 +288,7 @@ async fn score(options: &Score) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn token(name: &Id, webhook_secret: bool) -> Result<(), Box<dyn std::error::Error>> {
-    let keys = cloud::keys::Keys::parse(&std::io::read_to_string(std::io::stdin())?)?;
+    let keys = Keys::parse(&std::io::read_to_string(std::io::stdin())?)?;
     let links = Links::new(keys.link_keys());
     let shown = match webhook_secret {
         true => integrations::webhook::shown_secret(&links.webhook_secret()),
@@ -303,16 +339,21 @@ async fn play(options: &Simulate) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn keygen() -> Result<(), Box<dyn std::error::Error>> {
+fn keygen(rotate: bool) -> Result<(), Box<dyn std::error::Error>> {
     let (mut id_key, mut link_key) = ([0; 32], [0; 32]);
-    getrandom::fill(&mut id_key).map_err(|error| error.to_string())?;
     getrandom::fill(&mut link_key).map_err(|error| error.to_string())?;
-    let keys = cloud::keys::Keys::generate(id_key, link_key);
+    let keys = match rotate {
+        true => Keys::parse(&std::io::read_to_string(std::io::stdin())?)?.rotated(link_key),
+        false => {
+            getrandom::fill(&mut id_key).map_err(|error| error.to_string())?;
+            Keys::generate(id_key, link_key)
+        }
+    };
     Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(&keys)?)?)
 }
 
 fn console(url: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let keys = cloud::keys::Keys::parse(&std::io::read_to_string(std::io::stdin())?)?;
+    let keys = Keys::parse(&std::io::read_to_string(std::io::stdin())?)?;
     let token = Links::new(keys.link_keys()).sign_console(chrono::Utc::now());
     Ok(writeln!(std::io::stdout(), "{}/console?t={token}", url.trim_end_matches('/'))?)
 }

@@ -7,10 +7,17 @@ use cloud::{
     CallError, Cloud, Env, StartError,
     keys::Keys,
     mailer::{Mailer, OutgoingMail, SendError, mailbox},
+    suppression_list::SuppressionList,
     tables::Tables,
 };
 use content::{Funnel, RenderProblem, format};
-use domain::{email_address::EmailAddress, id::Id};
+use domain::{
+    email_address::EmailAddress,
+    id::Id,
+    lead::{self, SuppressionCause},
+    limits::CONFLICT_RETRIES,
+    text::LongText,
+};
 
 use crate::{functions::stack_environment, preview::sample::Sample, template::TemplateError};
 
@@ -29,6 +36,9 @@ pub enum RemoteError {
     /// Nobody is called so.
     #[error("`{0}` is no lead: write a lead id (l-…) or a mail address that has opted in")]
     NoLead(String),
+    /// The person's row changes faster than it can be written.
+    #[error("this person is being changed by others at this moment; try again")]
+    Busy,
     /// There is no such mail.
     #[error("there is no mail `{0}`; there are {1}")]
     NoMail(String, String),
@@ -71,11 +81,7 @@ pub async fn score(
     at: DateTime<Utc>,
 ) -> Result<String, RemoteError> {
     let tables = Tables::new(cloud);
-    let lead_id = match (Id::parse(lead), EmailAddress::parse(lead)) {
-        (_, Ok(address)) => Keys::load(cloud).await?.lead_id(&address),
-        (Ok(id), _) => id,
-        _ => return Err(RemoteError::NoLead(lead.to_owned())),
-    };
+    let lead_id = lead_id(cloud, lead).await?;
     let person = tables.person(&lead_id, funnel.scoring.needs()).await?;
     let person = person.ok_or_else(|| RemoteError::NoLead(lead.to_owned()))?;
     let score = funnel.scoring.score(&person.known(&funnel.scoring, None, at));
@@ -89,6 +95,54 @@ pub async fn score(
         lines.push(format!("{when:<18}{:>+5}  {}", entry.points, entry.what));
     }
     Ok(lines.join("\n"))
+}
+
+async fn lead_id(cloud: &Cloud, lead: &str) -> Result<Id, RemoteError> {
+    match (Id::parse(lead), EmailAddress::parse(lead)) {
+        (_, Ok(address)) => Ok(Keys::load(cloud).await?.lead_id(&address)),
+        (Ok(id), _) => Ok(id),
+        _ => Err(RemoteError::NoLead(lead.to_owned())),
+    }
+}
+
+/// Stops all mail to somebody. SES's suppression list is told in the night.
+///
+/// # Errors
+/// [`RemoteError`].
+pub async fn suppress(cloud: &Cloud, lead: &str) -> Result<String, RemoteError> {
+    let tables = Tables::new(cloud);
+    let lead_id = lead_id(cloud, lead).await?;
+    for _ in 0..CONFLICT_RETRIES {
+        let known = tables.lead(&lead_id).await?.ok_or_else(|| RemoteError::NoLead(lead.to_owned()))?;
+        let Some(closed) = lead::suppress(known, SuppressionCause::Operator, cloud.now()) else {
+            return Ok(format!("{lead_id} is suppressed already"));
+        };
+        if tables.put_lead(&closed).await? {
+            return Ok(format!("{lead_id} is suppressed"));
+        }
+    }
+    Err(RemoteError::Busy)
+}
+
+/// Opens a suppressed address again, here and at SES, and keeps the reason with the person.
+///
+/// # Errors
+/// [`RemoteError`].
+pub async fn reopen(cloud: &Cloud, lead: &str, because: &LongText) -> Result<String, RemoteError> {
+    let (tables, list) = (Tables::new(cloud), SuppressionList::new(cloud));
+    let lead_id = lead_id(cloud, lead).await?;
+    for _ in 0..CONFLICT_RETRIES {
+        let known = tables.lead(&lead_id).await?.ok_or_else(|| RemoteError::NoLead(lead.to_owned()))?;
+        // SES first: an address that we write to while it stands there bounces, and is closed again.
+        list.remove(&known.email).await?;
+        let Some(open) = lead::reopen(known, because.clone(), cloud.now()) else {
+            return Ok(format!("{lead_id} is not suppressed"));
+        };
+        if tables.put_lead(&open).await? {
+            return Ok(format!("{lead_id} is {} again", open.mailing.as_str()));
+        }
+    }
+    Err(RemoteError::Busy)
 }
 
 /// Sends a mail of the funnel, made for a sample person, to an address of yours.

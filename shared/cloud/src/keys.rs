@@ -51,6 +51,17 @@ impl Keys {
         Self { id_key: HEXLOWER_PERMISSIVE.encode(&id_key), link_keys }
     }
 
+    /// The same keys with a new one in front, of 32 random bytes: it signs from now on, and the old
+    /// ones go on verifying.
+    #[must_use]
+    pub fn rotated(mut self, link_key: [u8; 32]) -> Self {
+        let number = |key: &LinkKey| key.id.strip_prefix('k').and_then(|number| number.parse::<u32>().ok());
+        let last = self.link_keys.iter().filter_map(number).max().unwrap_or_default();
+        let id = format!("k{}", last.saturating_add(1));
+        self.link_keys.insert(0, LinkKey { id, key: HEXLOWER_PERMISSIVE.encode(&link_key) });
+        self
+    }
+
     /// Reads the parameter that `KEYS_PARAMETER` names.
     ///
     /// # Errors
@@ -139,6 +150,23 @@ mod tests {
         assert_ne!(
             id("hanako@example.com"),
             Keys::generate([3; 32], [2; 32]).lead_id(&EmailAddress::parse("hanako@example.com").unwrap())
+        );
+    }
+
+    #[test]
+    fn a_rotation_puts_a_key_of_a_new_name_in_front_and_keeps_the_rest() {
+        let rotated = Keys::generate([1; 32], [2; 32]).rotated([3; 32]).rotated([4; 32]);
+        let text = serde_json::to_string(&rotated).unwrap();
+        let read = Keys::parse(&text).unwrap();
+        let keys: Vec<_> = read.link_keys().collect();
+        assert_eq!(keys, [("k3", vec![4; 32]), ("k2", vec![3; 32]), ("k1", vec![2; 32])]);
+        let id = |keys: &Keys| keys.lead_id(&EmailAddress::parse("hanako@example.com").unwrap());
+        assert_eq!(id(&read), id(&Keys::generate([1; 32], [9; 32])), "all rows hang on it");
+        // A name that somebody gave by hand is left alone.
+        let named = Keys::parse(&text.replace("k3", "spring")).unwrap().rotated([5; 32]);
+        assert_eq!(
+            named.link_keys().map(|(id, _)| id.to_owned()).collect::<Vec<_>>(),
+            ["k3", "spring", "k2", "k1"]
         );
     }
 }

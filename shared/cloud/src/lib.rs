@@ -7,6 +7,7 @@ pub mod keys;
 pub mod mailer;
 pub mod person;
 pub mod queues;
+pub mod suppression_list;
 pub mod tables;
 pub mod timers;
 pub mod transaction;

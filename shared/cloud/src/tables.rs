@@ -17,7 +17,7 @@ use domain::{
     event::Event,
     id::Id,
     kpi::KpiDaily,
-    lead::Lead,
+    lead::{Lead, ListReason},
     limits::{BROADCAST_PAGE, CONFLICT_RETRIES, EVENT_SHARDS, KEYS_PER_BATCH},
     sequence::{Enrolment, Inside, Program, Sequence},
     task::Task,
@@ -208,6 +208,34 @@ impl Tables {
         let found: Vec<Key> =
             self.query(Table::Leads, Some("by_visitor"), key, "reading a visitor's lead").await?;
         Ok(found.into_iter().next().map(|key| key.lead_id))
+    }
+
+    /// Writes a lead's row alone over the version before it. `false` when somebody else was faster.
+    pub async fn put_lead(&self, lead: &Lead) -> Result<bool, CallError> {
+        let doing = "writing a lead";
+        let before = lead.version.saturating_sub(1);
+        let request = self
+            .client
+            .put_item()
+            .table_name(self.name(Table::Leads))
+            .set_item(Some(to_item(lead)?))
+            .condition_expression("version = :v")
+            .expression_attribute_values(":v", AttributeValue::N(before.to_string()));
+        unless_refused(request.send().await.map_err(|error| error.into_service_error()), doing, |error| {
+            error.is_conditional_check_failed_exception()
+        })
+    }
+
+    /// Who still has to be put on SES's suppression list. The index is a moment behind.
+    pub async fn to_list(&self, reason: ListReason) -> Result<Vec<Id>, CallError> {
+        #[derive(serde::Deserialize)]
+        struct Key {
+            lead_id: Id,
+        }
+        let key = ("to_list", reason.as_str());
+        let found: Vec<Key> =
+            self.query(Table::Leads, Some("to_list"), key, "reading who is to be listed").await?;
+        Ok(found.into_iter().map(|key| key.lead_id).collect())
     }
 
     /// One page of all leads after this one, in the table's own order, and whether there are more.

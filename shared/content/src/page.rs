@@ -225,6 +225,8 @@ pub enum Message {
     NotFound,
     LinkInvalid,
     LinkExpired,
+    /// The booking was moved after the mail with the link.
+    LinkOutdated,
     /// The booking can't be changed any more.
     Closed,
     BadRequest,
@@ -239,6 +241,7 @@ impl Message {
             404 => Self::NotFound,
             409 => Self::Closed,
             410 => Self::LinkExpired,
+            412 => Self::LinkOutdated,
             500.. => Self::Unavailable,
             _ => Self::BadRequest,
         }
@@ -306,6 +309,7 @@ impl Funnel {
             Message::NotFound => &messages.not_found,
             Message::LinkInvalid => &messages.link_invalid,
             Message::LinkExpired => &messages.link_expired,
+            Message::LinkOutdated => &messages.link_outdated,
             Message::Closed => &messages.closed,
             Message::BadRequest => &messages.bad_request,
             Message::Unavailable => &messages.unavailable,

@@ -84,6 +84,7 @@ pub(crate) struct MessageTexts {
     pub(crate) not_found: MessageText,
     pub(crate) link_invalid: MessageText,
     pub(crate) link_expired: MessageText,
+    pub(crate) link_outdated: MessageText,
     pub(crate) closed: MessageText,
     pub(crate) bad_request: MessageText,
     pub(crate) unavailable: MessageText,

@@ -399,6 +399,7 @@ fn every_page_is_whole_and_fetches_nothing() {
         Message::NotFound,
         Message::LinkInvalid,
         Message::LinkExpired,
+        Message::LinkOutdated,
         Message::Closed,
         Message::BadRequest,
         Message::Unavailable,

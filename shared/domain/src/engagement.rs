@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Event, Fact},
     id::Id,
-    limits::CLAIM_SETTLES_SECONDS,
+    limits::{CLAIM_SETTLES_SECONDS, SOFT_BOUNCE_DAYS, SOFT_BOUNCES},
     time,
 };
 
@@ -49,6 +49,9 @@ pub struct Engagement {
     pub reason: Option<String>,
     #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<DateTime<Utc>>,
+    /// When it came back because of its mailbox, which may take the next one (a soft bounce).
+    #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
+    pub soft_bounced_at: Option<DateTime<Utc>>,
     /// Opened by a person.
     pub opened: bool,
     #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
@@ -68,7 +71,7 @@ pub struct Engagement {
 }
 
 impl Engagement {
-    /// When a mail that came back for good was sent: nobody wrote down when it came back.
+    /// When a mail that came back was sent: nobody wrote down when it came back.
     pub fn bounced_at(&self) -> Option<DateTime<Utc>> {
         (self.state == EngagementState::Bounced).then_some(self.sent_date.unwrap_or(self.claimed_at))
     }
@@ -124,8 +127,9 @@ pub enum EngagementState {
     Unknown,
     /// Not sent, and won't be; `reason` says why.
     Skipped,
-    /// It came back for good or was called spam.
+    /// It came back; `reason` says whether for good.
     Bounced,
+    /// It was called spam.
     Complained,
 }
 
@@ -167,6 +171,19 @@ pub fn claim(row: Option<&Engagement>, class: MailClass, now: DateTime<Utc>) -> 
     }
 }
 
+/// Whether an address takes no mail any more, though no server said so outright: [`SOFT_BOUNCES`] of
+/// its mails came back within [`SOFT_BOUNCE_DAYS`], and nothing was delivered between. What happened
+/// before `since`, when somebody opened the address again, does not count.
+pub fn takes_no_mail(ledger: &[Engagement], since: Option<DateTime<Utc>>) -> bool {
+    let came_back: Vec<_> = ledger.iter().filter_map(|row| row.soft_bounced_at).collect();
+    let Some(last) = came_back.iter().max() else { return false };
+    let arrived = ledger.iter().filter(|row| row.soft_bounced_at.is_none());
+    let delivered = arrived.filter_map(|row| row.delivered_at);
+    let month_ago = *last - TimeDelta::days(SOFT_BOUNCE_DAYS);
+    let from = delivered.chain(since).fold(month_ago, DateTime::max);
+    came_back.iter().filter(|at| **at > from).count() >= SOFT_BOUNCES
+}
+
 /// Whether an open or click was a machine's: SES says so, or the user agent is the bare
 /// `Mozilla/5.0` under which Apple's Mail Privacy Protection fetches every picture.
 pub fn is_machine(said_by_ses: Option<&str>, user_agent: &str) -> bool {
@@ -191,6 +208,7 @@ mod tests {
             message_id: None,
             reason: None,
             delivered_at: None,
+            soft_bounced_at: None,
             opened: false,
             opened_at: None,
             machine_opened: false,
@@ -250,5 +268,43 @@ mod tests {
         let doubtful = Engagement { state: EngagementState::Unknown, ..row };
         assert_eq!(claim(Some(&doubtful), MailClass::Transactional, now), Claim::InFlight);
         assert_eq!(claim(Some(&doubtful), MailClass::Marketing, now), Claim::Settled);
+    }
+
+    #[test]
+    fn an_address_takes_no_mail_after_three_soft_bounces_within_a_month_with_no_delivery_between() {
+        let at = |text: &str| -> DateTime<Utc> { format!("2026-{text}T00:00:00Z").parse().unwrap() };
+        let mail = |(came_back, delivered): &(&str, &str)| Engagement {
+            soft_bounced_at: (!came_back.is_empty()).then(|| at(came_back)),
+            delivered_at: (!delivered.is_empty()).then(|| at(delivered)),
+            ..row(EngagementState::Sent, 1)
+        };
+        for (what, mails, since, expected) in [
+            ("three", vec![("11-01", ""), ("11-02", ""), ("11-20", "")], None, true),
+            ("none", vec![("", "11-01"), ("", "")], None, false),
+            ("two", vec![("11-01", ""), ("11-20", "")], None, false),
+            ("one is too old", vec![("10-20", ""), ("11-02", ""), ("11-20", "")], None, false),
+            (
+                "one arrived between",
+                vec![("11-01", ""), ("11-02", ""), ("", "11-10"), ("11-20", "")],
+                None,
+                false,
+            ),
+            (
+                "one arrived before",
+                vec![("", "10-31"), ("11-01", ""), ("11-02", ""), ("11-20", "")],
+                None,
+                true,
+            ),
+            (
+                "its server took one and sent it back",
+                vec![("11-01", ""), ("11-02", ""), ("11-20", "11-19")],
+                None,
+                true,
+            ),
+            ("opened again between", vec![("11-01", ""), ("11-02", ""), ("11-20", "")], Some("11-01"), false),
+        ] {
+            let ledger: Vec<_> = mails.iter().map(mail).collect();
+            assert_eq!(takes_no_mail(&ledger, since.map(at)), expected, "{what}");
+        }
     }
 }

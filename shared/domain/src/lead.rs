@@ -12,7 +12,7 @@ use crate::{
     event::{Event, Fact},
     id::Id,
     limits::TAGS,
-    text::ShortText,
+    text::{LongText, ShortText},
     time,
 };
 
@@ -41,6 +41,15 @@ pub struct Lead {
     pub score: i64,
     /// Whether mail may be written; checked in the same transaction as every send's claim.
     pub mailing: Mailing,
+    /// Why, and since when, nothing may be written to the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppression: Option<Suppression>,
+    /// The address still has to be put on SES's own suppression list, for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_list: Option<ListReason>,
+    /// When an operator last opened a suppressed address again, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopened: Option<Reopened>,
     pub consent: Consent,
     /// A consent that waits for its confirmation, on a row that is known already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,8 +155,77 @@ pub enum Mailing {
     Subscribed,
     /// No marketing; what she herself asked for (a booking's confirmation, a receipt) still comes.
     Unsubscribed,
-    /// Nothing: the address bounced for good, or its owner called a mail spam.
+    /// Nothing: the address takes no mail, or its owner wants none ([`Suppression`]).
     Suppressed,
+}
+
+/// Why nothing may be written to an address, until an operator opens it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppression {
+    #[serde(with = "time::stored")]
+    pub at: DateTime<Utc>,
+    pub cause: SuppressionCause,
+    /// What she might get until then. It goes on following what she says.
+    pub before: Mailing,
+}
+
+/// What closed an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuppressionCause {
+    /// A mail came back for good.
+    Bounced,
+    /// Mail after mail came back ([`crate::engagement::takes_no_mail`]).
+    SoftBounced,
+    /// Its owner called a mail spam.
+    Complained,
+    /// Its owner said no to the question whether it is hers (double opt-in).
+    Declined,
+    /// It stood on SES's suppression list.
+    Listed,
+    /// An operator did it.
+    Operator,
+}
+
+impl SuppressionCause {
+    /// As what SES's suppression list must be told of it. SES itself puts there what bounced for
+    /// good or complained. That an address was mistyped into one form is nobody else's business.
+    fn list_reason(self) -> Option<ListReason> {
+        match self {
+            Self::SoftBounced => Some(ListReason::Bounce),
+            Self::Operator => Some(ListReason::Complaint),
+            Self::Bounced | Self::Complained | Self::Declined | Self::Listed => None,
+        }
+    }
+}
+
+/// The two reasons that SES's suppression list knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListReason {
+    Bounce,
+    Complaint,
+}
+
+impl ListReason {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Bounce, Self::Complaint];
+
+    /// The name in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bounce => "bounce",
+            Self::Complaint => "complaint",
+        }
+    }
+}
+
+/// That an operator opened a suppressed address again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reopened {
+    #[serde(with = "time::stored")]
+    pub at: DateTime<Utc>,
+    pub reason: LongText,
 }
 
 impl Mailing {
@@ -214,8 +292,9 @@ pub struct LeadChange {
     pub event: Event,
 }
 
-/// Opts a person in: makes the lead, or brings the one she already is up to date. Empty fields of
-/// a later opt-in never erase earlier ones, and the first source stays.
+/// Opts a person in: makes the lead, or fills in what is not known of the one she already is. Anybody
+/// may type in anybody's address, so that a form never changes what was told before, and a browser
+/// becomes hers with her first opt-in only.
 ///
 /// The fact's key is lead, lead magnet and day: the same form sent twice is one opt-in, a wish for
 /// another magnet (or the same one on another day) is a new one.
@@ -232,7 +311,9 @@ pub fn opt_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>,
     };
     let event = Event::about(&lead_id, &format!("{lead_id}.{magnet}.{day}"), fact, now, zone);
     let lead = taken_in(known, lead_id, form, now);
-    LeadChange { lead: Lead { mailing: opened(lead.mailing), pending_consent: None, ..lead }, event }
+    let suppression = lead.suppression.map(|it| Suppression { before: opened(it.before), ..it });
+    let lead = Lead { mailing: opened(lead.mailing), suppression, pending_consent: None, ..lead };
+    LeadChange { lead, event }
 }
 
 /// Saying yes again ends an unsubscription. An address that bounced for good, or whose owner
@@ -333,6 +414,9 @@ fn taken_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>) -
             stage: Stage::Lead,
             score: 0,
             mailing: Mailing::Subscribed,
+            suppression: None,
+            to_list: None,
+            reopened: None,
             consent: form.consent,
             pending_consent: None,
             preferences: Preferences::default(),
@@ -344,7 +428,8 @@ fn taken_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>) -
             attributes: form.attributes,
             version: 1,
         },
-        Some(lead) => Lead {
+        // Nobody has said yet that the address is hers: the form that she confirms counts.
+        Some(lead) if lead.mailing == Mailing::Pending => Lead {
             name: form.name.or(lead.name),
             phone: form.phone.or(lead.phone),
             source: lead.source.or(form.source),
@@ -358,36 +443,92 @@ fn taken_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>) -
             version: lead.version + 1,
             ..lead
         },
+        Some(lead) => Lead {
+            name: lead.name.or(form.name),
+            phone: lead.phone.or(form.phone),
+            source: lead.source.or(form.source),
+            lead_magnet_type: form.lead_magnet_type.or(lead.lead_magnet_type),
+            tags,
+            // Who gets mail has agreed to it already.
+            consent: if lead.mailing == Mailing::Subscribed { lead.consent } else { form.consent },
+            time_zone: lead.time_zone.or(form.time_zone),
+            locale: lead.locale.or(form.locale),
+            attributes: form.attributes.into_iter().chain(lead.attributes).collect(),
+            version: lead.version + 1,
+            ..lead
+        },
     }
 }
 
 /// Ends marketing mail. `None` when there is nothing to end.
 pub fn unsubscribe(lead: Lead, now: DateTime<Utc>, zone: Tz) -> Option<LeadChange> {
-    if !matches!(lead.mailing, Mailing::Subscribed | Mailing::Pending) {
-        return None;
-    }
+    let declined = Suppression { at: now, cause: SuppressionCause::Declined, before: Mailing::Pending };
+    let (mailing, suppression) = match (lead.mailing, lead.suppression) {
+        (Mailing::Subscribed, suppression) => (Mailing::Unsubscribed, suppression),
+        // Who says no to the question whether the address is hers is left alone altogether.
+        (Mailing::Pending, _) => (Mailing::Suppressed, Some(declined)),
+        // Should the address be opened again, her no still stands.
+        (Mailing::Suppressed, Some(it)) if it.before == Mailing::Subscribed => {
+            (Mailing::Suppressed, Some(Suppression { before: Mailing::Unsubscribed, ..it }))
+        }
+        (Mailing::Unsubscribed | Mailing::Suppressed, _) => return None,
+    };
     let version = lead.version + 1;
     let event =
         Event::about(&lead.lead_id, &format!("{}.{version}", lead.lead_id), Fact::Unsubscribed {}, now, zone);
-    // Who says no to the question whether the address is hers is left alone altogether.
-    let mailing = match lead.mailing {
-        Mailing::Pending => Mailing::Suppressed,
-        Mailing::Subscribed | Mailing::Unsubscribed | Mailing::Suppressed => Mailing::Unsubscribed,
-    };
-    Some(LeadChange {
-        lead: Lead { mailing, pending_consent: None, status: after_silence(lead.status), version, ..lead },
-        event,
-    })
+    let status = after_silence(lead.status);
+    let lead = Lead { mailing, suppression, pending_consent: None, status, version, ..lead };
+    Some(LeadChange { lead, event })
 }
 
-/// Closes an address for good after a permanent bounce or a complaint. `None` when it already is.
-pub fn suppress(lead: Lead) -> Option<Lead> {
-    (lead.mailing != Mailing::Suppressed).then(|| Lead {
+/// Closes an address until an operator opens it again ([`reopen`]). `None` when it already is closed,
+/// or was opened again after what happened `at` that time: that is known, and comes twice.
+pub fn suppress(lead: Lead, cause: SuppressionCause, at: DateTime<Utc>) -> Option<Lead> {
+    if lead.reopened.as_ref().is_some_and(|reopened| at <= reopened.at) {
+        return None;
+    }
+    let suppression = match (lead.mailing, lead.suppression) {
+        // A complaint says more than a bounce: that she wants nothing.
+        (Mailing::Suppressed, Some(it)) if cause == SuppressionCause::Complained && it.cause != cause => {
+            Suppression { cause, ..it }
+        }
+        (Mailing::Suppressed, _) => return None,
+        (before, _) => Suppression { at, cause, before },
+    };
+    Some(Lead {
         mailing: Mailing::Suppressed,
+        suppression: Some(suppression),
+        to_list: cause.list_reason(),
         status: after_silence(lead.status),
         version: lead.version + 1,
         ..lead
     })
+}
+
+/// Opens a suppressed address again, at an operator's word. She gets what she got before; nothing but
+/// what she asks for if she complained, or if nobody wrote down what she wanted. `None` when it is open.
+pub fn reopen(lead: Lead, reason: LongText, now: DateTime<Utc>) -> Option<Lead> {
+    if lead.mailing != Mailing::Suppressed {
+        return None;
+    }
+    let mailing = match lead.suppression {
+        Some(it) if it.cause != SuppressionCause::Complained => it.before,
+        Some(_) | None => Mailing::Unsubscribed,
+    };
+    Some(Lead {
+        mailing,
+        suppression: None,
+        to_list: None,
+        reopened: Some(Reopened { at: now, reason }),
+        version: lead.version + 1,
+        ..lead
+    })
+}
+
+/// SES's suppression list was told. `None` when there was nothing to tell.
+pub fn listed(lead: Lead) -> Option<Lead> {
+    lead.to_list?;
+    Some(Lead { to_list: None, version: lead.version + 1, ..lead })
 }
 
 /// Stores what a person chose on the preference page. `None` when nothing changes.
@@ -548,7 +689,10 @@ mod tests {
         let unsubscribed = unsubscribe(opted_in(), at("2026-11-23T00:00:00Z"), Tz::Asia__Tokyo).unwrap().lead;
         assert_eq!(unsubscribed.mailing, Mailing::Unsubscribed);
         assert_eq!(again(unsubscribed), Mailing::Subscribed);
-        assert_eq!(again(suppress(opted_in()).unwrap()), Mailing::Suppressed);
+        assert_eq!(
+            again(suppress(opted_in(), SuppressionCause::Bounced, at("2026-11-23T00:00:00Z")).unwrap()),
+            Mailing::Suppressed
+        );
     }
 
     #[test]
@@ -598,6 +742,73 @@ mod tests {
     fn unsubscribing_twice_is_one_fact() {
         let once = unsubscribe(opted_in(), at("2026-11-23T00:00:00Z"), Tz::Asia__Tokyo).unwrap();
         assert!(unsubscribe(once.lead, at("2026-11-23T00:00:01Z"), Tz::Asia__Tokyo).is_none());
+    }
+
+    #[test]
+    fn a_form_fills_in_what_is_not_known_and_changes_nothing_that_is() {
+        let text = |text: &str| ShortText::parse(text).ok();
+        let stranger = OptIn {
+            name: text("太郎"),
+            phone: text("090-0000-0000"),
+            visitor_id: Id::parse("v-stranger").ok(),
+            attributes: [("industry", "IT"), ("size", "5")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            consent: Consent { place: "elsewhere".into(), ..form("guide").consent },
+            ..form("guide")
+        };
+        let (id, now) = (Id::parse("l-1").unwrap(), at("2026-11-23T01:00:00Z"));
+        let known =
+            Lead { attributes: BTreeMap::from([("industry".to_owned(), "金融".to_owned())]), ..opted_in() };
+        for take in [opt_in, request_opt_in] {
+            let lead = take(Some(known.clone()), id.clone(), stranger.clone(), now, Tz::Asia__Tokyo).lead;
+            assert_eq!((lead.name, lead.phone), (text("花子"), text("090-0000-0000")));
+            assert_eq!(
+                (lead.attributes["industry"].as_str(), lead.attributes["size"].as_str()),
+                ("金融", "5")
+            );
+            assert_eq!((lead.visitor_id, lead.consent), (None, known.consent.clone()));
+        }
+        // Nobody has said yet that the address is hers.
+        let pending = Lead { mailing: Mailing::Pending, ..known };
+        let lead = request_opt_in(Some(pending), id, stranger, now, Tz::Asia__Tokyo).lead;
+        assert_eq!((lead.name, lead.visitor_id), (text("太郎"), Id::parse("v-stranger").ok()));
+    }
+
+    #[test]
+    fn an_address_that_is_opened_again_gets_what_its_owner_still_wants() {
+        use SuppressionCause::{Bounced, Complained, Declined, Listed, Operator, SoftBounced};
+        let (closed, later) = (at("2026-11-23T00:00:00Z"), at("2026-11-25T00:00:00Z"));
+        let open = |lead| reopen(lead, LongText::parse("電話で確認").unwrap(), later).unwrap();
+        for (cause, expected, to_list) in [
+            (Bounced, Mailing::Subscribed, None),
+            (SoftBounced, Mailing::Subscribed, Some(ListReason::Bounce)),
+            (Complained, Mailing::Unsubscribed, None),
+            (Listed, Mailing::Subscribed, None),
+            (Operator, Mailing::Subscribed, Some(ListReason::Complaint)),
+        ] {
+            let lead = suppress(opted_in(), cause, closed).unwrap();
+            assert_eq!((lead.mailing, lead.to_list), (Mailing::Suppressed, to_list), "{cause:?}");
+            assert_eq!(suppress(lead.clone(), Bounced, closed), None, "{cause:?} twice");
+            let reopened = open(lead.clone());
+            assert_eq!((reopened.mailing, reopened.to_list), (expected, None), "{cause:?}");
+            assert_eq!(suppress(reopened.clone(), cause, closed), None, "{cause:?} again, of late");
+            assert!(suppress(reopened, cause, at("2026-11-25T00:00:01Z")).is_some(), "{cause:?} anew");
+            // Her no is heard while the address is closed.
+            let left = unsubscribe(lead, later, Tz::Asia__Tokyo).unwrap();
+            assert!(matches!(left.event.fact, Fact::Unsubscribed {}));
+            assert!(unsubscribe(left.lead.clone(), later, Tz::Asia__Tokyo).is_none(), "{cause:?}");
+            assert_eq!(open(left.lead).mailing, Mailing::Unsubscribed, "{cause:?}");
+        }
+        let bounced = suppress(opted_in(), SoftBounced, closed).unwrap();
+        let complained = suppress(bounced, Complained, later).unwrap();
+        assert_eq!(open(complained).mailing, Mailing::Unsubscribed);
+        let pending = Lead { mailing: Mailing::Pending, ..opted_in() };
+        let declined = unsubscribe(pending, closed, Tz::Asia__Tokyo).unwrap().lead;
+        assert_eq!(declined.suppression.map(|it| it.cause), Some(Declined));
+        assert_eq!(open(declined).mailing, Mailing::Pending);
+        // Rows of before the cause was written down.
+        let unexplained = Lead { mailing: Mailing::Suppressed, ..opted_in() };
+        assert_eq!(open(unexplained).mailing, Mailing::Unsubscribed);
+        assert_eq!(reopen(opted_in(), LongText::parse("x").unwrap(), later), None);
     }
 
     #[test]

@@ -82,3 +82,11 @@ pub const SES_PAUSE_MINUTES: i64 = 15;
 /// Receives after which something that this version of the funnel does not know is given up: a
 /// deployment may have reached one function before the other.
 pub const UNKNOWN_TRIES: u32 = 3;
+/// Soft bounces of different mails, with nothing delivered between, after which an address is closed.
+pub const SOFT_BOUNCES: usize = 3;
+/// How far back soft bounces count, in days.
+pub const SOFT_BOUNCE_DAYS: i64 = 30;
+/// How often SES answers anything but sending: once in so many milliseconds, with a little to spare.
+pub const SES_CALL_MILLIS: u64 = 1_100;
+/// Most addresses that one night puts on SES's suppression list; the rest waits for the next night.
+pub const LISTED_PER_NIGHT: usize = 100;

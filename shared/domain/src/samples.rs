@@ -83,6 +83,9 @@ pub(crate) fn person() -> Person {
         stage: Stage::Lead,
         score: 0,
         mailing: Mailing::Subscribed,
+        suppression: None,
+        to_list: None,
+        reopened: None,
         consent: Consent {
             given_at: at(OPTED_IN),
             text: "同意します".into(),
@@ -127,6 +130,7 @@ pub(crate) fn sent(mail: &str, when: &str) -> Engagement {
         message_id: None,
         reason: None,
         delivered_at: None,
+        soft_bounced_at: None,
         opened: false,
         opened_at: None,
         machine_opened: false,

@@ -20,37 +20,24 @@ pub struct Request {
     query: BTreeMap<String, String>,
     headers: BTreeMap<String, String>,
     cookies: Vec<String>,
-    body: Vec<u8>,
+    /// A body that can't be had is nobody's business but that of who reads it: a way out, whose token
+    /// is in the query, works all the same.
+    body: Result<Vec<u8>, Problem>,
     /// The caller's address.
     pub ip: Option<String>,
 }
 
 impl Request {
-    /// Reads the event.
-    ///
-    /// # Errors
-    /// [`Problem`] if the body is too large or not what its encoding says.
-    pub fn read(event: ApiGatewayV2httpRequest) -> Result<Self, Problem> {
-        let text = event.body.unwrap_or_default();
-        let body = match event.is_base64_encoded {
-            true => STANDARD
-                .decode(text)
-                .map_err(|_| Problem::new(Status::BadRequest, "the body is not valid base64"))?,
-            false => text.into_bytes(),
-        };
-        if body.len() > BODY_BYTES {
-            return Err(Problem::new(
-                Status::TooLarge,
-                &format!("the body may have {BODY_BYTES} bytes at most"),
-            ));
-        }
+    /// Reads the event. What is wrong with the body is told when the body is asked for.
+    pub fn read(event: ApiGatewayV2httpRequest) -> Self {
+        let body = body(event.body.unwrap_or_default(), event.is_base64_encoded);
         let headers = event
             .headers
             .iter()
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
         let query =
             event.query_string_parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Ok(Self {
+        Self {
             route: event.route_key.unwrap_or_default(),
             path: event.path_parameters.into_iter().collect(),
             query: query.collect(),
@@ -58,7 +45,7 @@ impl Request {
             cookies: event.cookies.unwrap_or_default(),
             body,
             ip: event.request_context.http.source_ip,
-        })
+        }
     }
 
     /// A parameter of the path.
@@ -93,8 +80,11 @@ impl Request {
     }
 
     /// The body as it came, which is what webhooks' signatures are made over.
-    pub fn body(&self) -> &[u8] {
-        &self.body
+    ///
+    /// # Errors
+    /// [`Problem`] if it is too large or not what its encoding says.
+    pub fn body(&self) -> Result<&[u8], Problem> {
+        self.body.as_deref().map_err(Clone::clone)
     }
 
     /// Whether a person in a browser waits for the answer, rather than a program.
@@ -105,17 +95,30 @@ impl Request {
     /// Reads the body as a form: JSON (an object of texts) or what HTML forms send.
     ///
     /// # Errors
-    /// [`Problem`] if it is neither, or broken.
+    /// [`Problem`] if it is neither, or broken, or larger than [`BODY_BYTES`].
     pub fn form(&self) -> Result<Form, Problem> {
         let content_type = self.header("content-type").unwrap_or_default();
         let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match kind.as_str() {
-            "application/json" => Form::from_json(&self.body),
-            "application/x-www-form-urlencoded" => Form::from_urlencoded(&self.body),
+            "application/json" => Form::from_json(self.body()?),
+            "application/x-www-form-urlencoded" => Form::from_urlencoded(self.body()?),
             _ => Err(Problem::new(
                 Status::UnsupportedMediaType,
                 "send application/json or application/x-www-form-urlencoded",
             )),
         }
+    }
+}
+
+fn body(text: String, encoded: bool) -> Result<Vec<u8>, Problem> {
+    let body = match encoded {
+        true => STANDARD
+            .decode(text)
+            .map_err(|_| Problem::new(Status::BadRequest, "the body is not valid base64"))?,
+        false => text.into_bytes(),
+    };
+    match body.len() > BODY_BYTES {
+        true => Err(Problem::new(Status::TooLarge, &format!("the body may have {BODY_BYTES} bytes at most"))),
+        false => Ok(body),
     }
 }

@@ -312,10 +312,11 @@ const SCHEDULES: [(Method, &str, &str); 5] = [
     (Method::DELETE, "/", "DeleteSchedule"),
 ];
 
-const MAIL: [(Method, &str, &str); 5] = [
+const MAIL: [(Method, &str, &str); 6] = [
     (Method::POST, "/outbound-emails", "SendEmail"),
     (Method::GET, "/account", "GetAccount"),
     (Method::PUT, "/suppression/addresses", "PutSuppressedDestination"),
+    (Method::GET, "/suppression/addresses", "ListSuppressedDestinations"),
     (Method::GET, "/suppression/addresses/", "GetSuppressedDestination"),
     (Method::DELETE, "/suppression/addresses/", "DeleteSuppressedDestination"),
 ];

@@ -18,6 +18,9 @@ use crate::template::{ACCOUNT, ConfigurationSet, REGION, Stack};
 
 const SIMULATOR: &str = "@simulator.amazonses.com";
 
+/// Addresses in one page of the suppression list: few, so that whoever reads it has to go on.
+const SUPPRESSED_PAGE: usize = 10;
+
 /// Who reads a mail, as SES sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -76,6 +79,7 @@ impl Ses {
                 self.suppress(address, required(input, "Reason")?)?;
                 Ok(json!({}))
             }
+            "ListSuppressedDestinations" => self.list_suppressed(call),
             "GetSuppressedDestination" => {
                 let suppressed = lock(&self.suppressed);
                 let found = suppressed.get(&call.name.to_lowercase());
@@ -89,6 +93,31 @@ impl Ses {
             }
             operation => Err(unknown_operation(operation)),
         }
+    }
+
+    /// One page of the suppression list, by address.
+    fn list_suppressed(&self, call: &Call) -> Answer {
+        let moment = |name: &str| match call.query(name) {
+            None => Ok(None),
+            Some(text) => DateTime::parse_from_rfc3339(text)
+                .map(|at| Some(at.to_utc()))
+                .map_err(|_| AwsError::new("BadRequestException", format!("{name} is not a timestamp."))),
+        };
+        let (from, until) = (moment("StartDate")?, moment("EndDate")?);
+        let suppressed = lock(&self.suppressed);
+        let mut found = suppressed.iter().filter(|(address, entry)| {
+            call.query("NextToken").is_none_or(|last| *address > last)
+                && call.query("Reason").is_none_or(|reason| reason == entry.reason)
+                && from.is_none_or(|from| entry.since >= from)
+                && until.is_none_or(|until| entry.since <= until)
+        });
+        let mut page: Vec<Value> = vec![];
+        for (address, entry) in found.by_ref().take(SUPPRESSED_PAGE) {
+            page.push(json!({"EmailAddress": address, "Reason": entry.reason,
+                "LastUpdateTime": entry.since.timestamp()}));
+        }
+        let next = found.next().and(page.last()).map(|last| last["EmailAddress"].clone());
+        Ok(json!({"SuppressedDestinationSummaries": page, "NextToken": next}))
     }
 
     fn account(&self) -> Value {

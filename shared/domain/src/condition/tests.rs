@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     engagement::EngagementState,
-    lead::{self, Mailing, OptIn},
+    lead::{self, Mailing, OptIn, SuppressionCause},
     samples::{OPTED_IN, Person, at, clicked, fact, id, opened, person, seen, sent, told},
     score::{BehaviourRule, Decay, FitRule, Once},
     sequence::{Anchor, Program, Sequence},
@@ -362,7 +362,9 @@ fn after(mut person: Person, kind: FactKind) -> Vec<Person> {
         K::Unsubscribed => {
             person.lead = lead::unsubscribe(person.lead, now, Asia__Tokyo).unwrap().lead;
         }
-        K::MailComplained => person.lead = lead::suppress(person.lead).unwrap(),
+        K::MailComplained => {
+            person.lead = lead::suppress(person.lead, SuppressionCause::Complained, now).unwrap();
+        }
         K::Tagged => {
             let tags = ["vip", "staff"].map(|tag| lead::tag(person.lead.clone(), tag, "k", now, Asia__Tokyo));
             let leads = tags.into_iter().flatten().map(|change| change.lead);

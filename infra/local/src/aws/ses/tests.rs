@@ -1,10 +1,12 @@
 use aws_sdk_sesv2::Client;
 use aws_sdk_sesv2::error::SdkError;
 use aws_sdk_sesv2::operation::send_email::SendEmailError;
+use aws_sdk_sesv2::primitives::DateTime;
 use aws_sdk_sesv2::types::{
     Attachment, Body, Content, Destination, EmailContent, Message, MessageHeader, MessageTag, RawMessage,
     SuppressionListReason,
 };
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::Reader;
@@ -150,6 +152,38 @@ async fn what_ses_refuses_is_refused_and_not_in_the_outbox() {
     let error = unknown_set.send().await.unwrap_err().into_service_error();
     assert!(error.is_not_found_exception(), "{error:?}");
     assert_eq!(cloud.mails().len(), 0);
+}
+
+#[tokio::test]
+async fn the_suppression_list_comes_page_by_page_since_a_moment_and_by_reason() {
+    let cloud = cloud();
+    let client = Client::new(&cloud.sdk_config());
+    let begin = cloud.clock().now();
+    for n in 0..25 {
+        let reason = if n < 20 { SuppressionListReason::Bounce } else { SuppressionListReason::Complaint };
+        let put = client.put_suppressed_destination().email_address(format!("a{n:02}@example.com"));
+        put.reason(reason).send().await.unwrap();
+        if n == 11 {
+            cloud.advance_to(begin + TimeDelta::hours(1)).await;
+        }
+    }
+    let at = |hours: i64| DateTime::from_secs((begin + TimeDelta::minutes(hours * 60)).timestamp());
+    for (from, reason, expected) in [
+        (None, None, vec![10, 10, 5]),
+        (Some(at(0)), None, vec![10, 10, 5]),
+        (Some(at(1)), None, vec![10, 3]),
+        (None, Some(SuppressionListReason::Complaint), vec![5]),
+        (Some(at(2)), None, vec![0]),
+    ] {
+        let pages = client.list_suppressed_destinations().set_start_date(from);
+        let pages = pages.set_reasons(reason.clone().map(|reason| vec![reason]));
+        let mut pages = pages.into_paginator().send();
+        let mut sizes = vec![];
+        while let Some(page) = pages.next().await {
+            sizes.push(page.unwrap().suppressed_destination_summaries().len());
+        }
+        assert_eq!(sizes, expected, "{from:?} {reason:?}");
+    }
 }
 
 #[tokio::test]
