@@ -77,3 +77,8 @@ pub const SES_PAUSE_MINUTES: i64 = 15;
 /// Receives after which something that this version of the funnel does not know is given up: a
 /// deployment may have reached one function before the other.
 pub const UNKNOWN_TRIES: u32 = 3;
+/// How long an open or click is left lying before it becomes a fact, in seconds: the rest of a
+/// machine's visit is known by then. The queue in the template holds it back.
+pub const VERDICT_SECONDS: i64 = 60;
+/// Opens and clicks of one mail that its row in the ledger keeps: a row is written in whole.
+pub const TOUCHES_KEPT: usize = 16;
