@@ -11,6 +11,7 @@ mod costs;
 mod draft;
 mod edits;
 mod facts;
+mod machines;
 mod mails;
 mod payment;
 mod preferences;

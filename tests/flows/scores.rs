@@ -78,7 +78,7 @@ async fn a_machine_gives_no_points() {
     let link = mail.links.iter().find(|link| link.tracked).unwrap().href.clone();
     world.cloud.open(&mail, machine);
     world.cloud.click(&mail, &link, machine);
-    world.cloud.settle().await;
+    world.until_judged().await;
     assert_eq!(world.way_of(HANAKO).len(), 1, "25 points, not 32");
 }
 

@@ -32,7 +32,7 @@ pub(super) fn described(mail: &Mail) -> Value {
         "sent_at": iso(mail.sent_at),
         "lead_id": tag("lead_id"),
         "engagement_id": tag("engagement_id"),
-        "links": mail.links.iter().map(|link| &link.href).collect::<Vec<_>>(),
+        "links": mail.visible_links().map(|link| &link.href).collect::<Vec<_>>(),
         "attachments": attachments.collect::<Vec<_>>(),
     })
 }
