@@ -38,13 +38,13 @@ else = "cold"
 [[steps]]
 id = "hot"
 send = "hot"
-go = "end"
+next = "end"
 
 [[steps]]
 id = "cold"
 send = "cold"
 "#;
-    let asks = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"look\"\nbranch = 'opened(\"first\") or clicked(\"first\")'\nwhen = \"1d\"\nthen = \"yes\"\nelse = \"no\"\n\n[[steps]]\nid = \"yes\"\nsend = \"yes\"\ngo = \"end\"\n\n[[steps]]\nid = \"no\"\nsend = \"no\"\n";
+    let asks = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"look\"\nbranch = 'opened(\"first\") or clicked(\"first\")'\nwhen = \"1d\"\nthen = \"yes\"\nelse = \"no\"\n\n[[steps]]\nid = \"yes\"\nsend = \"yes\"\nnext = \"end\"\n\n[[steps]]\nid = \"no\"\nsend = \"no\"\n";
     let scores = "[[behaviour]]\non = \"mail_opened\"\npoints = 2\n[[behaviour]]\non = \"mail_clicked\"\npoints = 30\n[[bands]]\nid = \"cold\"\nname = \"冷\"\nfrom = 0\n";
     Draft::new()
         .file("scores.toml", scores)
