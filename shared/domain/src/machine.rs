@@ -252,10 +252,16 @@ impl Touch {
         Self { at, link: Some(page), machine: false, evidence }
     }
 
-    /// Whether `told` is the same touch, told again: what is known of it may have grown meanwhile.
+    /// Whether `told` is the same touch, told again: what its visit and its time say of it may have
+    /// been learned meanwhile.
     pub fn is(&self, told: &Self) -> bool {
-        let known = told.evidence.iter().all(|evidence| self.evidence.contains(evidence));
-        self.at == told.at && self.link == told.link && known
+        self.at == told.at && self.link == told.link && self.of_request().eq(told.of_request())
+    }
+
+    /// The evidence that the request itself gave.
+    fn of_request(&self) -> impl Iterator<Item = &Evidence> {
+        use Evidence::{BeforeDelivery, Burst, Early, SameVisit};
+        self.evidence.iter().filter(|known| !matches!(known, SameVisit | Burst | BeforeDelivery | Early))
     }
 
     fn learn(&mut self, evidence: Evidence) {

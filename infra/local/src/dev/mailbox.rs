@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn tracked_links_lead_through_here_and_others_lead_where_they_say() {
-        let link = |href: &str, tracked| Link { href: href.to_owned(), tracked };
+        let link = |href: &str, tracked| Link { href: href.to_owned(), tracked, hidden: false };
         let links = [
             link("https://example.com/a?x=1&y=2", true),
             link("https://example.com/out", false),

@@ -129,6 +129,16 @@ fn a_person_who_clicks_after_a_machines_burst_counts() {
 }
 
 #[test]
+fn a_machines_and_a_persons_open_at_the_same_moment_are_two() {
+    let apple = Reader { user_agent: "Mozilla/5.0", ..browser() };
+    let (machine, person) = (Touch::open(after(0), apple), open(0));
+    let both = judged(vec![machine.clone(), person.clone()]);
+    assert_eq!(both.iter().map(|touch| touch.machine).collect::<Vec<_>>(), [true, false]);
+    assert!(both[0].is(&machine) && both[1].is(&person));
+    assert!(!both[0].is(&person) && !both[1].is(&machine));
+}
+
+#[test]
 fn timing_is_a_hint_and_what_comes_before_delivery_is_more_than_that() {
     for (seconds, expected) in [
         (-3, Some(Evidence::BeforeDelivery)),
