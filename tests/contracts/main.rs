@@ -41,7 +41,7 @@ on_every_engine! {
     sends::only_one_of_two_simultaneous_claims_wins,
     sends::a_claim_holds_only_if_the_person_still_is_as_she_was_seen,
     sends::a_claim_that_is_taken_back_is_not_counted,
-    sends::a_set_of_links_grows_without_repeats,
+    sends::opens_and_clicks_are_written_over_what_was_known_and_nothing_else,
     kept::a_program_is_kept_once_for_the_people_inside,
     kept::tasks_are_found_by_who_has_to_do_them_until_they_are_done,
     kept::a_broadcasts_row_is_written_over_the_version_before_it_only,

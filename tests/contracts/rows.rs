@@ -103,6 +103,7 @@ pub fn mail(lead_id: &str, step: &str, class: MailClass, attempt: u8) -> Engagem
         clicked_at: None,
         click_url: None,
         clicked_links: BTreeSet::new(),
+        touches: vec![],
     }
 }
 

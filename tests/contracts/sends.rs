@@ -5,6 +5,7 @@ use cloud::tables::{Claimed, Note};
 use domain::{
     engagement::{Engagement, EngagementState, MailClass},
     lead::{Lead, Mailing},
+    machine::{Reader, Touch},
 };
 
 use crate::{
@@ -78,14 +79,26 @@ pub async fn a_claim_that_is_taken_back_is_not_counted(engine: &Engine) {
     assert!(!tables.release(&row).await.unwrap(), "it is gone");
 }
 
-pub async fn a_set_of_links_grows_without_repeats(engine: &Engine) {
+pub async fn opens_and_clicks_are_written_over_what_was_known_and_nothing_else(engine: &Engine) {
     let row = claimed(engine).await;
-    for link in ["https://example.com/a", "https://example.com/b", "https://example.com/a"] {
-        assert!(noted(engine, &row, &Note::default().flag("clicked").add("clicked_links", link)).await);
-    }
-    let stored = engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap().unwrap();
-    let links: Vec<&str> = stored.clicked_links.iter().map(String::as_str).collect();
-    assert_eq!(links, ["https://example.com/a", "https://example.com/b"]);
+    let person = Reader { user_agent: "Mozilla/5.0 (iPhone)", ip: None, said_by_ses: Some("Unlikely") };
+    let click = |when: &str, page: &str| {
+        Touch::click(at(when), &format!("https://example.com{page}"), page.to_owned(), person)
+    };
+    let first = row.touched(click("2027-03-01T02:00:00Z", "/a"));
+    let tables = &engine.tables;
+    assert!(tables.put_touches(&row, &first).await.unwrap());
+    assert!(!tables.put_touches(&row, &first).await.unwrap(), "somebody else was faster");
+    let burst = first.touched(click("2027-03-01T02:00:01Z", "/b"));
+    assert!(tables.put_touches(&first, &burst).await.unwrap());
+    assert!(!tables.put_touches(&first, &burst).await.unwrap(), "the row knows of more");
+    assert!(!burst.clicked && burst.clicked_links.is_empty(), "it was taken back");
+    let stored = tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap();
+    assert_eq!(stored, Some(burst));
+    let nobody = mail("l-9", "welcome", MailClass::Marketing, 1);
+    assert!(
+        !tables.put_touches(&nobody, &nobody.touched(click("2027-03-01T02:00:00Z", "/a"))).await.unwrap()
+    );
 }
 
 pub async fn a_send_that_is_skipped_is_not_claimed_any_more(engine: &Engine) {
@@ -126,17 +139,14 @@ pub async fn the_ledger_never_forgets_what_came_first(engine: &Engine) {
     for (at, message_id, link) in
         [(first, "m-1", "https://example.com/a"), (later, "m-2", "https://example.com/b")]
     {
-        let note =
-            Note::default().text_once("message_id", message_id).flag("opened").at_once("opened_at", at);
-        let note = note.flag("clicked").at_once("clicked_at", at).text_once("click_url", link);
+        let note = Note::default().text_once("message_id", message_id).at_once("opened_at", at);
+        let note = note.at_once("clicked_at", at).text_once("click_url", link);
         assert!(noted(engine, &row, &note).await);
     }
     let stored = engine.tables.engagement(&row.lead_id, &row.engagement_id).await.unwrap();
     let expected = Engagement {
         message_id: Some("m-1".to_owned()),
-        opened: true,
         opened_at: Some(first),
-        clicked: true,
         clicked_at: Some(first),
         click_url: Some("https://example.com/a".to_owned()),
         ..row
@@ -146,7 +156,8 @@ pub async fn the_ledger_never_forgets_what_came_first(engine: &Engine) {
 
 pub async fn a_note_never_makes_a_row(engine: &Engine) {
     let row = mail("l-1", "welcome", MailClass::Marketing, 1);
-    for note in [Note::default().flag("opened"), Note::default().text("state", "sent").only_in(&["claimed"])]
+    for note in
+        [Note::default().text("reason", "x"), Note::default().text("state", "sent").only_in(&["claimed"])]
     {
         assert!(!noted(engine, &row, &note).await);
     }

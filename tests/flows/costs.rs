@@ -59,11 +59,42 @@ async fn opt_in_step_and_mail_event_stay_within_their_write_units() {
     assert!(events.len() >= 6);
     for event in events {
         let kind = event["detail"]["eventType"].as_str().unwrap().to_owned();
+        // Opens and clicks come a second time, to be judged.
+        let again = json!({"Records": [{"messageId": "1", "body": event.to_string()}]});
+        let touch = matches!(kind.as_str(), "Open" | "Click");
         units(&world, &format!("SES event {kind}"), 4, async |world| {
             world.invoke("email-event", event).await.unwrap();
+            if touch {
+                world.invoke("email-event", again).await.unwrap();
+            }
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_scanners_burst_and_a_person_after_it_stay_within_the_same_write_units() {
+    let world = World::new().await;
+    world.opt_in("hanako@example.com").await;
+    world.pass(chrono::TimeDelta::minutes(5)).await;
+    let mail = world.mails_to("hanako@example.com")[0].clone();
+    let link = mail.links.iter().find(|link| link.tracked).unwrap().href.clone();
+    let hidden = mail.links.iter().find(|link| link.hidden).unwrap().href.clone();
+    let scanner = michi::aws::ses::Reader { user_agent: "BarracudaSentinel/1.0", ..HUMAN };
+    for n in 0..30 {
+        let what = if n % 2 == 0 { &link } else { &hidden };
+        units(&world, "a scanner's click", 4, async |world| {
+            world.cloud.click(&mail, what, scanner);
+            world.pass(chrono::TimeDelta::seconds(60)).await;
+        })
+        .await;
+    }
+    units(&world, "a person's click after many of a scanner's", 4, async |world| {
+        world.pass(chrono::TimeDelta::minutes(5)).await;
+        world.cloud.click(&mail, &link, HUMAN);
+        world.until_judged().await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod costs;
 mod draft;
 mod edits;
 mod facts;
+mod machines;
 mod mails;
 mod opt_out;
 mod payment;

@@ -61,7 +61,7 @@ async fn a_score_that_rises_over_a_threshold_starts_its_sequence_once() {
     assert_eq!(world.way_of(HANAKO).len(), 1, "22 points");
     world.pass(TimeDelta::hours(1)).await;
     world.see("pricing").await;
-    assert_eq!(world.way_of(HANAKO)[1..], ["03-01 11:00 warm/one"], "32 points");
+    assert_eq!(world.way_of(HANAKO)[1..], ["03-01 11:02 warm/one"], "32 points");
     world.pass(TimeDelta::hours(1)).await;
     world.see("pricing").await;
     assert_eq!(world.way_of(HANAKO).len(), 2, "42 points: crossed already");
@@ -78,7 +78,7 @@ async fn a_machine_gives_no_points() {
     let link = mail.links.iter().find(|link| link.tracked).unwrap().href.clone();
     world.cloud.open(&mail, machine);
     world.cloud.click(&mail, &link, machine);
-    world.cloud.settle().await;
+    world.until_judged().await;
     assert_eq!(world.way_of(HANAKO).len(), 1, "25 points, not 32");
 }
 

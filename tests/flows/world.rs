@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use axum::body::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use content::Funnel;
-use domain::id::Id;
+use domain::{id::Id, limits::VERDICT_SECONDS};
 use michi::{
     aws::{Request, mail::Mail, ses::Reader},
     checkout::Checkout,
@@ -163,18 +163,23 @@ impl World {
     pub async fn open(&self, email: &str, step: &str) {
         let mail = self.mail_of(email, step);
         self.cloud.open(&mail, HUMAN);
-        self.cloud.settle().await;
+        self.until_judged().await;
     }
 
     /// A person follows the first tracked link of the mail of that step.
     pub async fn click(&self, email: &str, step: &str) {
         let mail = self.mail_of(email, step);
-        let link = mail.links.iter().find(|link| link.tracked).unwrap().href.clone();
+        let link = mail.visible_links().find(|link| link.tracked).unwrap().href.clone();
         assert!(self.cloud.click(&mail, &link, HUMAN));
-        self.cloud.settle().await;
+        self.until_judged().await;
     }
 
-    fn mail_of(&self, email: &str, step: &str) -> Arc<Mail> {
+    /// Waits until the opens and clicks up to now have become facts.
+    pub async fn until_judged(&self) {
+        self.pass(TimeDelta::seconds(VERDICT_SECONDS)).await;
+    }
+
+    pub fn mail_of(&self, email: &str, step: &str) -> Arc<Mail> {
         let mails = self.mails_to(email);
         let way = || mails.iter().map(|mail| &mail.tags["step"]).collect::<Vec<_>>();
         let mail = mails.iter().rev().find(|mail| mail.tags["step"] == step);

@@ -35,7 +35,7 @@ const fn column(group: &'static str, id: &'static str, unit: Unit, read: Read) -
 }
 
 /// Every figure of a day.
-pub(crate) const COLUMNS: [Column; 18] = [
+pub(crate) const COLUMNS: [Column; 19] = [
     column("visits", "website_visitors", Unit::Count, |day| count(day.website_visitors)),
     column("visits", "lp_visitors", Unit::Count, |day| count(day.lp_visitors)),
     column("visits", "opt_ins", Unit::Count, |day| count(day.opt_ins)),
@@ -51,6 +51,7 @@ pub(crate) const COLUMNS: [Column; 18] = [
     column("mails", "mails_opened", Unit::Count, |day| count(day.mails_opened)),
     column("mails", "mails_opened_by_machine", Unit::Count, |day| count(day.mails_opened_by_machine)),
     column("mails", "mails_clicked", Unit::Count, |day| count(day.mails_clicked)),
+    column("mails", "mails_clicked_by_machine", Unit::Count, |day| count(day.mails_clicked_by_machine)),
     column("mails", "mails_bounced", Unit::Count, |day| count(day.mails_bounced)),
     column("mails", "mails_complained", Unit::Count, |day| count(day.mails_complained)),
     column("mails", "unsubscribed", Unit::Count, |day| count(day.unsubscribed)),
@@ -248,6 +249,7 @@ pub(crate) mod tests {
             mails_opened: 14 * numbers,
             mails_opened_by_machine: 3 * numbers,
             mails_clicked: 3 * numbers,
+            mails_clicked_by_machine: numbers,
             mails_bounced: numbers,
             ..KpiDaily::empty(date.parse().unwrap())
         }

@@ -3,7 +3,7 @@
 //! The tables keep their reasons in one language. The texts hold the same sentences with places to
 //! be filled (`{step} settled`), each beside its translation.
 
-use domain::id::Id;
+use domain::{id::Id, machine::Evidence};
 
 use crate::{names::Names, words::Words};
 
@@ -27,6 +27,14 @@ impl Reasons {
     /// What gave or took points.
     pub(crate) fn points(&self, stored: &str) -> String {
         self.told("points", stored)
+    }
+
+    /// A piece of evidence for or against a machine.
+    pub(crate) fn evidence(&self, stored: &str) -> String {
+        let Ok(evidence) = Evidence::try_from(stored.to_owned()) else { return stored.to_owned() };
+        let text = self.words.get("evidence").and_then(|words| words.get(evidence.kind()));
+        let text = text.map_or(stored, String::as_str);
+        text.replace("{name}", evidence.name().unwrap_or_default())
     }
 
     fn told(&self, section: &str, stored: &str) -> String {

@@ -162,6 +162,7 @@ pub(crate) mod tests {
         event::{Event, FactKind},
         id::Id,
         lead::{self, Consent, Lead, OptIn, Preferences, Stage},
+        machine::{Evidence, Touch},
         score::{Band, BehaviourRule, Once},
         sequence::{Decision, WATCH},
         text::{LongText, ShortText},
@@ -212,6 +213,7 @@ pub(crate) mod tests {
             clicked_at: None,
             click_url: None,
             clicked_links: BTreeSet::new(),
+            touches: vec![],
         }
     }
 
@@ -319,6 +321,20 @@ pub(crate) mod tests {
             },
             Engagement {
                 machine_opened: true,
+                touches: vec![
+                    Touch {
+                        at: at("2026-11-20T22:00:02Z"),
+                        link: None,
+                        machine: true,
+                        evidence: vec![Evidence::Agent("Barracuda".into()), Evidence::Early],
+                    },
+                    Touch {
+                        at: at("2026-11-20T22:00:03Z"),
+                        link: Some("https://example.com/pages/privacy".into()),
+                        machine: true,
+                        evidence: vec![Evidence::HiddenLink],
+                    },
+                ],
                 ..mail("day-1", EngagementState::Sent, "2026-11-20T22:00:00Z")
             },
             Engagement {

@@ -107,8 +107,9 @@ impl View {
         environment.add_filter("money", |minor: i64, currency: &str| format::money(minor, currency));
         environment.add_filter("amount", move |value: i64, unit: &str| amount(value, unit, &currency));
         let reasons = Arc::new(Reasons::new(words.clone(), names.clone()));
-        let points = Arc::clone(&reasons);
+        let (points, evidence) = (Arc::clone(&reasons), Arc::clone(&reasons));
         environment.add_filter("reason", move |stored: &str| reasons.why(stored));
+        environment.add_filter("evidence", move |stored: &str| evidence.evidence(stored));
         environment.add_filter("points", move |stored: &str| points.points(stored));
         Self { environment, words, names, zone }
     }

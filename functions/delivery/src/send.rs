@@ -439,5 +439,6 @@ fn ledger_row(sequence: &Sequence, enrolment: &Enrolment, step: &Step, now: Date
         clicked_at: None,
         click_url: None,
         clicked_links: BTreeSet::new(),
+        touches: vec![],
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! EventBridge delivers at least once and in any order, and may lose an event; so each is written
 //! under its own id, and the ledger only ever learns, never forgets.
+//!
+//! Opens and clicks come twice. From the bus at once: the ledger's row keeps the evidence and is
+//! judged anew. From a queue a minute later: only then the verdict becomes a fact, which sets things
+//! going, since a machine that follows one link after the other is known by the second or third.
 
 pub mod notice;
 
 use std::sync::Arc;
 
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use chrono::{DateTime, Utc};
 use cloud::{
     CallError, Cloud, StartError,
@@ -15,11 +20,12 @@ use cloud::{
 };
 use content::Funnel;
 use domain::{
-    engagement::{Engagement, EngagementState, impersonal, takes_no_mail},
+    engagement::{Engagement, EngagementState, takes_no_mail},
     event::Event,
     id::Id,
     lead::{self, SuppressionCause},
     limits::CONFLICT_RETRIES,
+    machine::Touch,
 };
 use lambda_runtime::Error;
 use notice::{Bounce, News, Notice};
@@ -45,19 +51,48 @@ impl EmailEvents {
         })
     }
 
-    /// Takes one event of SES's. One that can't be read goes to the dead letters with the reason.
+    /// Takes one event of SES's, as it comes from the bus, or a batch of opens and clicks, as they come
+    /// from the queue that held them back. An event that can't be read goes to the dead letters with
+    /// the reason. The answer names those of a batch that have to come back.
     ///
     /// # Errors
-    /// If a table or the dead letters can't be reached: Lambda tries again.
-    pub async fn handle(&self, event: serde_json::Value) -> Result<(), Error> {
-        match Notice::read(&event) {
-            Ok(Some(notice)) => Ok(self.take(&notice).await?),
-            Ok(None) => Ok(()),
-            Err(reason) => Ok(self.dead_letters.put(&reason, without_addresses(event)).await?),
+    /// If a table or the dead letters can't be reached, for an event of the bus: Lambda tries again.
+    pub async fn handle(&self, event: serde_json::Value) -> Result<SqsBatchResponse, Error> {
+        if event.get("Records").is_some() {
+            return Ok(self.batch(serde_json::from_value(event)?).await);
         }
+        match Notice::read(&event) {
+            Ok(Some(notice)) => self.take(&notice).await?,
+            Ok(None) => {}
+            Err(reason) => self.dead_letters.put(&reason, without_addresses(event)).await?,
+        }
+        Ok(SqsBatchResponse::default())
+    }
+
+    async fn batch(&self, batch: SqsEvent) -> SqsBatchResponse {
+        let mut answer = SqsBatchResponse::default();
+        for message in batch.records {
+            let event = serde_json::from_str(message.body.as_deref().unwrap_or_default());
+            // One that can't be read was put aside when it came from the bus.
+            let Ok(Some(notice)) = event.map_err(|_| String::new()).and_then(|event| Notice::read(&event))
+            else {
+                continue;
+            };
+            if let Err(error) = self.settle(&notice).await {
+                tracing::warn!(%error, "an open or click was not judged");
+                let mut failure = BatchItemFailure::default();
+                failure.item_identifier = message.message_id.unwrap_or_default();
+                answer.batch_item_failures.push(failure);
+            }
+        }
+        answer
     }
 
     async fn take(&self, notice: &Notice) -> Result<(), CallError> {
+        if let News::Touched(touch) = &notice.news {
+            // It becomes a fact when it comes from the queue.
+            return self.touch(notice, touch).await.map(|_| ());
+        }
         if self.is_automatic_reply(notice).await? {
             tracing::info!(lead_id = %notice.lead_id, "a mail that had arrived was answered by a machine");
             return Ok(());
@@ -68,13 +103,47 @@ impl EmailEvents {
         // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
         // Delivery has mostly noted itself that SES took the mail; reading that is cheaper.
         if notice.news != News::Sent || self.is_unsettled(notice).await? {
-            self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
+            if let Some(note) = entry(notice) {
+                self.tables.note(&notice.lead_id, &notice.engagement_id, &note).await?;
+            }
         }
         if matches!(notice.news, News::Bounced { bounce, .. } if bounce.is_soft()) {
             self.count_soft_bounces(notice).await?;
         }
+        self.tell(notice, notice.at).await
+    }
+
+    /// Notes an open or click in the ledger, where it is judged together with the others of its mail.
+    /// None if the ledger has no such row: the person was erased.
+    async fn touch(&self, notice: &Notice, touch: &Touch) -> Result<Option<Engagement>, CallError> {
+        for _ in 0..CONFLICT_RETRIES {
+            let row = self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?;
+            let Some(row) = row else { return Ok(None) };
+            let after = row.touched(touch.clone());
+            if after == row || self.tables.put_touches(&row, &after).await? {
+                return Ok(Some(after));
+            }
+        }
+        Err(CallError {
+            doing: "noting an open or click",
+            reason: "other writers got there first".to_owned(),
+        })
+    }
+
+    /// Tells what an open or click was, now that the rest of its visit is known.
+    async fn settle(&self, notice: &Notice) -> Result<(), CallError> {
+        let News::Touched(touch) = &notice.news else { return Ok(()) };
+        let Some(row) = self.touch(notice, touch).await? else { return Ok(()) };
+        // One that the row had no room for repeats what was told already.
+        let Some(judged) = row.verdict(touch) else { return Ok(()) };
+        // A mail that is opened again on another day was opened once.
+        let first = row.opened_at.filter(|_| judged.link.is_none() && !judged.machine);
+        let notice = Notice { news: News::Touched(judged.clone()), ..notice.clone() };
+        self.tell(&notice, first.unwrap_or(notice.at)).await
+    }
+
+    async fn tell(&self, notice: &Notice, at: DateTime<Utc>) -> Result<(), CallError> {
         if let Some((key, fact)) = notice.fact() {
-            let at = self.first_time(notice).await?;
             let event = Event::about(&notice.lead_id, &key, fact, at, self.funnel.time_zone);
             self.tables.add_event(&event).await?;
         }
@@ -108,15 +177,6 @@ impl EmailEvents {
         Ok(())
     }
 
-    /// When it first happened: a mail that is opened again on another day was opened once.
-    async fn first_time(&self, notice: &Notice) -> Result<DateTime<Utc>, CallError> {
-        if !matches!(notice.news, News::Opened { machine: false }) {
-            return Ok(notice.at);
-        }
-        let row = self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?;
-        Ok(row.and_then(|row| row.opened_at).unwrap_or(notice.at))
-    }
-
     async fn suppress(
         &self,
         lead_id: &Id,
@@ -135,10 +195,10 @@ impl EmailEvents {
     }
 }
 
-/// What the ledger learns.
-fn entry(notice: &Notice) -> Note {
+/// What the ledger learns; opens and clicks are judged there, not noted.
+fn entry(notice: &Notice) -> Option<Note> {
     let note = Note::default();
-    match &notice.news {
+    Some(match &notice.news {
         // Resolves a send whose own answer was lost.
         News::Sent => note
             .text("state", "sent")
@@ -146,23 +206,14 @@ fn entry(notice: &Notice) -> Note {
             .text_once("message_id", &notice.message_id)
             .only_in(&["claimed", "unknown"]),
         News::Delivered => note.at_once("delivered_at", notice.at),
-        News::Opened { machine: true } => note.flag("machine_opened"),
-        News::Opened { machine: false } => note.flag("opened").at_once("opened_at", notice.at),
-        News::Clicked { machine: true, .. } => note.flag("machine_opened"),
-        News::Clicked { machine: false, link } => {
-            let page = impersonal(link);
-            note.flag("clicked")
-                .at_once("clicked_at", notice.at)
-                .text_once("click_url", page)
-                .add("clicked_links", page)
-        }
+        News::Touched(_) => return None,
         News::Bounced { bounce, reason } => {
             let note = note.text("state", "bounced").text("reason", reason);
             if bounce.is_soft() { note.at_once("soft_bounced_at", notice.at) } else { note }
         }
         News::Complained => note.text("state", "complained").text("reason", "called spam by its reader"),
         News::Refused { reason } => note.text("state", "skipped").text("reason", reason),
-    }
+    })
 }
 
 /// The event without the recipients that SES repeats in it.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    engagement::{attempt_key, is_machine},
+    engagement::attempt_key,
     event::Fact,
     id::Id,
     lead::SuppressionCause,
     limits::URL_BYTES,
+    machine::{Reader, Touch},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,13 +33,8 @@ pub struct Notice {
 pub enum News {
     Sent,
     Delivered,
-    Opened {
-        machine: bool,
-    },
-    Clicked {
-        machine: bool,
-        link: String,
-    },
+    /// It was opened, or a link in it followed.
+    Touched(Touch),
     Bounced {
         bounce: Bounce,
         reason: String,
@@ -99,8 +95,7 @@ impl News {
             Self::Bounced { .. }
             | Self::Sent
             | Self::Delivered
-            | Self::Opened { .. }
-            | Self::Clicked { .. }
+            | Self::Touched(_)
             | Self::Refused { .. } => None,
         }
     }
@@ -136,6 +131,7 @@ struct Part {
     timestamp: Option<DateTime<Utc>>,
     link: String,
     user_agent: String,
+    ip_address: String,
     is_bot_event: Option<String>,
     bounce_type: String,
     bounce_sub_type: String,
@@ -184,32 +180,29 @@ impl Notice {
     }
 
     /// The fact that it is, under a key that the same news always has. Only the first open and the
-    /// first click of a link are facts; people's and machines' are kept apart.
+    /// first click of a link are facts; people's and machines' are kept apart, and of a machine's
+    /// clicks only the first is a fact.
     pub fn fact(&self) -> Option<(String, Fact)> {
         let (engagement_id, email_campaign_id) = (self.engagement_id.clone(), self.email_campaign_id.clone());
         let key = format!("{}.{engagement_id}", self.lead_id);
-        let by_machine = |key: String, machine: bool| if machine { format!("{key}.machine") } else { key };
         Some(match &self.news {
             News::Sent => {
                 let key = attempt_key(&self.lead_id, &self.engagement_id, self.attempt);
                 (key, Fact::MailSent { engagement_id, email_campaign_id })
             }
             News::Delivered => (key, Fact::MailDelivered { engagement_id, email_campaign_id }),
-            News::Opened { machine } => (
-                by_machine(key, *machine),
-                Fact::MailOpened { engagement_id, email_campaign_id, machine: *machine },
-            ),
-            News::Clicked { machine, link } => {
-                let key = format!("{key}.{}", Id::derived("link", &[link]));
-                (
-                    by_machine(key, *machine),
-                    Fact::MailClicked {
-                        engagement_id,
-                        email_campaign_id,
-                        link: link.clone(),
-                        machine: *machine,
-                    },
-                )
+            News::Touched(Touch { link, machine, .. }) => {
+                let machine = *machine;
+                let key = match link {
+                    _ if machine => format!("{key}.machine"),
+                    Some(link) => format!("{key}.{}", Id::derived("link", &[link])),
+                    None => key,
+                };
+                let fact = match link.clone() {
+                    None => Fact::MailOpened { engagement_id, email_campaign_id, machine },
+                    Some(link) => Fact::MailClicked { engagement_id, email_campaign_id, link, machine },
+                };
+                (key, fact)
             }
             News::Bounced { bounce, .. } => {
                 let permanent = bounce.is_permanent();
@@ -233,12 +226,17 @@ fn news(detail: &Detail) -> Result<Read<'_>, String> {
         "Delivery" => Some((detail.delivery.as_ref(), News::Delivered)),
         "Open" => {
             needed("open", &detail.open)?;
-            detail.open.as_ref().map(|open| (Some(open), News::Opened { machine: machine(open) }))
+            detail.open.as_ref().map(|open| {
+                let at = open.timestamp.unwrap_or(detail.mail.timestamp);
+                (Some(open), News::Touched(Touch::open(at, reader(open))))
+            })
         }
         "Click" => {
             needed("click", &detail.click)?;
             detail.click.as_ref().map(|click| {
-                (Some(click), News::Clicked { machine: machine(click), link: link(&click.link) })
+                let at = click.timestamp.unwrap_or(detail.mail.timestamp);
+                let touch = Touch::click(at, &click.link, link(&click.link), reader(click));
+                (Some(click), News::Touched(touch))
             })
         }
         "Bounce" => {
@@ -264,8 +262,12 @@ fn news(detail: &Detail) -> Result<Read<'_>, String> {
     })
 }
 
-fn machine(part: &Part) -> bool {
-    is_machine(part.is_bot_event.as_deref(), &part.user_agent)
+fn reader(part: &Part) -> Reader<'_> {
+    Reader {
+        user_agent: &part.user_agent,
+        ip: part.ip_address.parse().ok(),
+        said_by_ses: part.is_bot_event.as_deref(),
+    }
 }
 
 /// Links carry signed tokens: what is kept is where it led, not the key to it.
@@ -277,7 +279,17 @@ fn link(link: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::machine::{Evidence, HIDDEN_LINK};
     use serde_json::json;
+
+    fn touched(at: &str, link: Option<&str>, evidence: &[Evidence]) -> News {
+        News::Touched(Touch {
+            at: at.parse().unwrap(),
+            link: link.map(str::to_owned),
+            machine: false,
+            evidence: evidence.to_vec(),
+        })
+    }
 
     fn event(kind: &str, extra: Value) -> Value {
         let mut detail = json!({
@@ -297,6 +309,7 @@ mod tests {
     #[test]
     fn each_of_sess_events_is_understood() {
         let link = "https://example.com/booking?t=k1.l-1.0.abc";
+        let hidden = format!("https://example.com{HIDDEN_LINK}");
         let iphone = "Mozilla/5.0 (iPhone)";
         for (event, expected) in [
             (event("Send", json!({"send": {}})), Some(News::Sent)),
@@ -309,15 +322,27 @@ mod tests {
                     "Open",
                     json!({"open": {"timestamp": "2026-11-22T02:00:00.000Z", "userAgent": iphone, "ipAddress": "198.51.100.1"}}),
                 ),
-                Some(News::Opened { machine: false }),
+                Some(touched("2026-11-22T02:00:00Z", None, &[])),
             ),
             (
                 event("Open", json!({"open": {"userAgent": iphone, "isBotEvent": "Likely"}})),
-                Some(News::Opened { machine: true }),
+                Some(touched("2026-11-22T01:00:00Z", None, &[Evidence::SesLikely])),
+            ),
+            (
+                event("Open", json!({"open": {"userAgent": iphone, "ipAddress": "209.222.82.1"}})),
+                Some(touched("2026-11-22T01:00:00Z", None, &[Evidence::Scanner("Barracuda".into())])),
             ),
             (
                 event("Click", json!({"click": {"link": link, "userAgent": iphone, "linkTags": null}})),
-                Some(News::Clicked { machine: false, link: "https://example.com/booking".into() }),
+                Some(touched("2026-11-22T01:00:00Z", Some("https://example.com/booking"), &[])),
+            ),
+            (
+                event("Click", json!({"click": {"link": hidden, "userAgent": iphone}})),
+                Some(touched(
+                    "2026-11-22T01:00:00Z",
+                    Some("https://example.com/pages/privacy"),
+                    &[Evidence::HiddenLink],
+                )),
             ),
             (
                 event("Bounce", json!({"bounce": {"bounceType": "Permanent", "bounceSubType": "General"}})),
@@ -370,16 +395,15 @@ mod tests {
 
     #[test]
     fn the_same_news_is_the_same_fact_and_a_machines_is_another() {
-        let open = |agent: &str| {
-            Notice::read(&event("Open", json!({"open": {"userAgent": agent}})))
-                .unwrap()
-                .unwrap()
-                .fact()
-                .unwrap()
-                .0
+        let notice = Notice::read(&event("Open", json!({"open": {"userAgent": "x"}}))).unwrap().unwrap();
+        let key = |link: Option<&str>, machine| {
+            let touch = Touch { at: notice.at, link: link.map(str::to_owned), machine, evidence: vec![] };
+            Notice { news: News::Touched(touch), ..notice.clone() }.fact().unwrap().0
         };
-        assert_eq!(open("Mozilla/5.0 (A)"), open("Mozilla/5.0 (B)"));
-        assert_ne!(open("Mozilla/5.0 (A)"), open("Mozilla/5.0"));
+        assert_eq!(key(None, false), key(None, false));
+        assert_ne!(key(None, false), key(None, true));
+        assert_ne!(key(Some("/a"), false), key(Some("/b"), false));
+        assert_eq!(key(Some("/a"), true), key(Some("/b"), true), "a machine follows them all");
     }
 
     #[test]

@@ -605,20 +605,61 @@ impl Tables {
                 request = request.expression_attribute_values(name, AttributeValue::S((*state).to_owned()));
             }
         }
-        let mut update = match sets.is_empty() {
-            true => String::new(),
-            false => format!("SET {}", sets.join(", ")),
-        };
-        if let Some((attribute, text)) = &note.add {
-            update.push_str(" ADD #add :add");
-            request = request
-                .expression_attribute_names("#add", *attribute)
-                .expression_attribute_values(":add", AttributeValue::Ss(vec![text.clone()]));
-        }
+        let update = format!("SET {}", sets.join(", "));
         let request = request.update_expression(update).condition_expression(condition);
         unless_refused(
             request.send().await.map_err(|error| error.into_service_error()),
             "writing the send ledger",
+            |error| error.is_conditional_check_failed_exception(),
+        )
+    }
+
+    /// Writes what is known of the opens and clicks of a mail. `false` when the row is gone, or knows
+    /// of more than `before` did.
+    pub async fn put_touches(&self, before: &Engagement, after: &Engagement) -> Result<bool, CallError> {
+        let columns = [
+            "touches",
+            "opened",
+            "opened_at",
+            "machine_opened",
+            "clicked",
+            "clicked_at",
+            "click_url",
+            "clicked_links",
+        ];
+        let mut item = to_item(after)?;
+        let known = to_item(before)?.remove("touches");
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(self.name(Table::EmailEngagement))
+            .key("lead_id", AttributeValue::S(after.lead_id.to_string()))
+            .key("engagement_id", AttributeValue::S(after.engagement_id.clone()));
+        let (mut set, mut remove) = (vec![], vec![]);
+        for (at, column) in columns.into_iter().enumerate() {
+            request = request.expression_attribute_names(format!("#a{at}"), column);
+            match item.remove(column) {
+                Some(value) => {
+                    request = request.expression_attribute_values(format!(":a{at}"), value);
+                    set.push(format!("#a{at} = :a{at}"));
+                }
+                None => remove.push(format!("#a{at}")),
+            }
+        }
+        let mut update = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            update = format!("{update} REMOVE {}", remove.join(", "));
+        }
+        // `#a0` is `touches`.
+        let request = match known {
+            None => request.condition_expression("attribute_exists(lead_id) AND attribute_not_exists(#a0)"),
+            Some(known) => request
+                .condition_expression("attribute_exists(lead_id) AND #a0 = :known")
+                .expression_attribute_values(":known", known),
+        };
+        unless_refused(
+            request.update_expression(update).send().await.map_err(|error| error.into_service_error()),
+            "writing opens and clicks into the send ledger",
             |error| error.is_conditional_check_failed_exception(),
         )
     }
@@ -751,7 +792,6 @@ impl Transaction<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct Note {
     set: Vec<(&'static str, AttributeValue, bool)>,
-    add: Option<(&'static str, String)>,
     only_in_state: Vec<&'static str>,
 }
 
@@ -771,18 +811,6 @@ impl Note {
     /// Sets a time unless there already is one.
     pub fn at_once(mut self, attribute: &'static str, at: DateTime<Utc>) -> Self {
         self.set.push((attribute, AttributeValue::S(iso(at)), true));
-        self
-    }
-
-    /// Sets a flag.
-    pub fn flag(mut self, attribute: &'static str) -> Self {
-        self.set.push((attribute, AttributeValue::Bool(true), false));
-        self
-    }
-
-    /// Adds a text to a set of texts.
-    pub fn add(mut self, attribute: &'static str, text: &str) -> Self {
-        self.add = Some((attribute, text.to_owned()));
         self
     }
 

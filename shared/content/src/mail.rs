@@ -9,6 +9,7 @@ use domain::condition::{Known, Needs};
 use domain::email_address::EmailAddress;
 use domain::engagement::MailClass;
 use domain::id::Id;
+use domain::machine::HIDDEN_LINK;
 use minijinja::value::Value;
 
 pub(crate) use self::body::{Body, BodyReader, Choice};
@@ -209,9 +210,25 @@ impl Funnel {
             from: self.mail_sender(mail),
             subject: fill(&mail.subject, &values, Escape::None),
             preheader: fill(&mail.preheader, &values, Escape::None),
-            html: fill(&frame.html, &values, Escape::Html),
+            html: self.with_hidden_link(mail, person, fill(&frame.html, &values, Escape::Html)),
             text: fill(&frame.text, &values, Escape::None),
         })
+    }
+
+    /// Marketing mail carries a link that nobody sees, hears or reaches with a key: whoever follows
+    /// it is a machine. It comes last, so that nothing of the mail moves, and is no part of the
+    /// layout, so that no check and no condition knows of it.
+    fn with_hidden_link(&self, mail: &Mail, person: &MailContext, mut html: String) -> String {
+        if mail.class == MailClass::Marketing
+            && let Some(end) = html.rfind("</body>")
+        {
+            let link = format!(
+                "<a href=\"{}{HIDDEN_LINK}\" style=\"display:none;mso-hide:all\" aria-hidden=\"true\" tabindex=\"-1\"></a>",
+                person.public_url
+            );
+            html.insert_str(end, &link);
+        }
+        html
     }
 
     fn mail_sender(&self, mail: &Mail) -> MailSender {

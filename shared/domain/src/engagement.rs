@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Event, Fact},
     id::Id,
-    limits::{CLAIM_SETTLES_SECONDS, SOFT_BOUNCE_DAYS, SOFT_BOUNCES},
+    limits::{CLAIM_SETTLES_SECONDS, SOFT_BOUNCE_DAYS, SOFT_BOUNCES, TOUCHES_KEPT},
+    machine::{Touch, judge},
     time,
 };
 
@@ -59,21 +60,73 @@ pub struct Engagement {
     /// Fetched by a machine (a mail client's proxy, a virus scanner).
     #[serde(default)]
     pub machine_opened: bool,
+    /// A person followed a link.
     pub clicked: bool,
     #[serde(with = "time::stored_option", default, skip_serializing_if = "Option::is_none")]
     pub clicked_at: Option<DateTime<Utc>>,
-    /// The first link that was followed.
+    /// The first link that a person followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub click_url: Option<String>,
-    /// All links that were followed, without their personal keys.
+    /// All links that people followed, without their personal keys.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub clicked_links: BTreeSet<String>,
+    /// The opens and clicks by people and machines from which the above follows, in order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touches: Vec<Touch>,
 }
 
 impl Engagement {
     /// When a mail that came back was sent: nobody wrote down when it came back.
     pub fn bounced_at(&self) -> Option<DateTime<Utc>> {
         (self.state == EngagementState::Bounced).then_some(self.sent_date.unwrap_or(self.claimed_at))
+    }
+
+    /// The row with one more open or click; the same one, told again, changes nothing. What was
+    /// counted as a person's is taken back where it now looks like a machine's.
+    #[must_use]
+    pub fn touched(&self, touch: Touch) -> Self {
+        let mut row = self.clone();
+        if row.verdict(&touch).is_none() {
+            row.touches.push(touch);
+        }
+        judge(&mut row.touches, row.delivered_at);
+        row.count_touches();
+        while row.touches.len() > TOUCHES_KEPT
+            && let Some(place) = row.spare_touch()
+        {
+            row.touches.remove(place);
+        }
+        row
+    }
+
+    /// The open or click as it was judged, if it is kept.
+    pub fn verdict(&self, told: &Touch) -> Option<&Touch> {
+        self.touches.iter().find(|touch| touch.is(told))
+    }
+
+    fn count_touches(&mut self) {
+        let (machines, people): (Vec<&Touch>, Vec<&Touch>) =
+            self.touches.iter().partition(|touch| touch.machine);
+        // Rows forget machines' touches first.
+        self.machine_opened |= machines.iter().any(|touch| touch.link.is_none());
+        self.opened_at = people.iter().find(|touch| touch.link.is_none()).map(|touch| touch.at);
+        self.opened = self.opened_at.is_some();
+        let first = people.iter().find(|touch| touch.link.is_some());
+        self.clicked_at = first.map(|touch| touch.at);
+        self.click_url = first.and_then(|touch| touch.link.clone());
+        self.clicked = first.is_some();
+        self.clicked_links = people.iter().filter_map(|touch| touch.link.clone()).collect();
+    }
+
+    /// Where a touch stands that can be forgotten: a machine's, or one that a person repeated.
+    fn spare_touch(&self) -> Option<usize> {
+        let repeats = |place: usize, touch: &Touch| {
+            self.touches.iter().take(place).any(|earlier| earlier.link == touch.link)
+        };
+        let place = |spare: &dyn Fn(usize, &Touch) -> bool| {
+            self.touches.iter().enumerate().position(|(place, touch)| spare(place, touch))
+        };
+        place(&|_, touch| touch.machine).or_else(|| place(&repeats))
     }
 }
 
@@ -184,15 +237,10 @@ pub fn takes_no_mail(ledger: &[Engagement], since: Option<DateTime<Utc>>) -> boo
     came_back.iter().filter(|at| **at > from).count() >= SOFT_BOUNCES
 }
 
-/// Whether an open or click was a machine's: SES says so, or the user agent is the bare
-/// `Mozilla/5.0` under which Apple's Mail Privacy Protection fetches every picture.
-pub fn is_machine(said_by_ses: Option<&str>, user_agent: &str) -> bool {
-    said_by_ses == Some("Likely") || user_agent.trim() == "Mozilla/5.0"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{HIDDEN_LINK, Reader};
 
     fn row(state: EngagementState, attempt: u8) -> Engagement {
         Engagement {
@@ -216,6 +264,7 @@ mod tests {
             clicked_at: None,
             click_url: None,
             clicked_links: BTreeSet::new(),
+            touches: vec![],
         }
     }
 
@@ -245,17 +294,42 @@ mod tests {
     }
 
     #[test]
-    fn machines_are_told_from_people() {
-        let browser = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15";
-        for (said, agent, machine) in [
-            (None, browser, false),
-            (Some("Unlikely"), browser, false),
-            (Some("Likely"), browser, true),
-            (None, "Mozilla/5.0", true),
-            (None, "", false),
-        ] {
-            assert_eq!(is_machine(said, agent), machine, "{said:?} {agent}");
+    fn opens_and_clicks_of_people_alone_are_the_rows_and_a_machines_visit_is_taken_back() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let reader = Reader { user_agent: "Mozilla/5.0 (iPhone)", ip: None, said_by_ses: Some("Unlikely") };
+        let click = |when: &str, page: &str| {
+            Touch::click(at(when), &format!("https://example.com{page}"), page.to_owned(), reader)
+        };
+        let row =
+            Engagement { delivered_at: Some(at("2026-11-22T00:00:00Z")), ..row(EngagementState::Sent, 1) };
+        let opened = row.touched(Touch::open(at("2026-11-22T02:00:00Z"), reader));
+        assert!(opened.opened && !opened.clicked && !opened.machine_opened);
+        let first = opened.touched(click("2026-11-22T03:00:00Z", "/a"));
+        assert_eq!(
+            (first.clicked, first.click_url.as_deref(), first.clicked_at),
+            (true, Some("/a"), Some(at("2026-11-22T03:00:00Z")))
+        );
+        let burst = first.touched(click("2026-11-22T03:00:01Z", HIDDEN_LINK));
+        assert_eq!((burst.opened, burst.clicked, burst.clicked_links.len()), (true, false, 0));
+        assert_eq!((burst.click_url.as_deref(), burst.clicked_at), (None, None));
+        let person = burst.touched(click("2026-11-22T09:00:00Z", "/b"));
+        assert_eq!((person.clicked, person.click_url.as_deref()), (true, Some("/b")));
+        assert_eq!(person.touched(click("2026-11-22T09:00:00Z", "/b")), person, "told twice");
+    }
+
+    #[test]
+    fn a_row_keeps_a_bounded_number_of_touches_and_what_people_did_first_among_them() {
+        let at =
+            |seconds| "2026-11-22T02:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::seconds(seconds);
+        let person = Reader { user_agent: "Mozilla/5.0 (iPhone)", ip: None, said_by_ses: Some("Unlikely") };
+        let machine = Reader { user_agent: "curl/8.4.0", ..Reader::default() };
+        let mut known = row(EngagementState::Sent, 1).touched(Touch::open(at(0), person));
+        for n in 0..60 {
+            let reader = if n % 2 == 0 { machine } else { person };
+            known = known.touched(Touch::open(at(60 + n), reader));
         }
+        assert_eq!(known.touches.len(), TOUCHES_KEPT);
+        assert_eq!((known.opened, known.opened_at, known.machine_opened), (true, Some(at(0)), true));
     }
 
     #[test]

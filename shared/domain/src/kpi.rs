@@ -40,6 +40,9 @@ pub struct KpiDaily {
     pub mails_opened_by_machine: u64,
     /// Mails in which a person followed a link that day.
     pub mails_clicked: u64,
+    /// Mails in which a machine followed a link that day.
+    #[serde(default)]
+    pub mails_clicked_by_machine: u64,
     pub mails_bounced: u64,
     pub mails_complained: u64,
     pub unsubscribed: u64,
@@ -67,6 +70,7 @@ impl KpiDaily {
             mails_opened: 0,
             mails_opened_by_machine: 0,
             mails_clicked: 0,
+            mails_clicked_by_machine: 0,
             mails_bounced: 0,
             mails_complained: 0,
             unsubscribed: 0,
@@ -85,6 +89,7 @@ pub struct DayCount {
     visitors: BTreeSet<String>,
     lp_visitors: BTreeSet<String>,
     clicked: BTreeSet<String>,
+    clicked_by_machine: BTreeSet<String>,
 }
 
 impl DayCount {
@@ -95,6 +100,7 @@ impl DayCount {
             visitors: BTreeSet::new(),
             lp_visitors: BTreeSet::new(),
             clicked: BTreeSet::new(),
+            clicked_by_machine: BTreeSet::new(),
         }
     }
 
@@ -114,10 +120,10 @@ impl DayCount {
             Fact::MailDelivered { .. } => row.mails_delivered += 1,
             Fact::MailOpened { machine: true, .. } => row.mails_opened_by_machine += 1,
             Fact::MailOpened { machine: false, .. } => row.mails_opened += 1,
-            Fact::MailClicked { machine: true, .. } => {}
-            Fact::MailClicked { engagement_id, machine: false, .. } => {
+            Fact::MailClicked { engagement_id, machine, .. } => {
                 let lead = event.lead_id.as_ref().map(ToString::to_string).unwrap_or_default();
-                self.clicked.insert(format!("{lead}/{engagement_id}"));
+                let clicked = if *machine { &mut self.clicked_by_machine } else { &mut self.clicked };
+                clicked.insert(format!("{lead}/{engagement_id}"));
             }
             Fact::MailBounced { .. } => row.mails_bounced += 1,
             Fact::MailComplained { .. } => row.mails_complained += 1,
@@ -149,6 +155,7 @@ impl DayCount {
             website_visitors: count(self.visitors),
             lp_visitors: count(self.lp_visitors),
             mails_clicked: count(self.clicked),
+            mails_clicked_by_machine: count(self.clicked_by_machine),
             ..self.row
         }
     }
@@ -228,6 +235,7 @@ mod tests {
             (row.mails_sent, row.mails_opened, row.mails_opened_by_machine, row.mails_clicked),
             (1, 1, 1, 1)
         );
+        assert_eq!(row.mails_clicked_by_machine, 1);
         assert_eq!((row.sales, row.revenue), (2, 2_000_000));
     }
 

@@ -17,6 +17,7 @@ pub mod kpi;
 pub mod lead;
 pub mod limits;
 pub mod mac;
+pub mod machine;
 pub mod relay;
 #[cfg(test)]
 mod samples;

@@ -90,3 +90,8 @@ pub const SOFT_BOUNCE_DAYS: i64 = 30;
 pub const SES_CALL_MILLIS: u64 = 1_100;
 /// Most addresses that one night puts on SES's suppression list; the rest waits for the next night.
 pub const LISTED_PER_NIGHT: usize = 100;
+/// How long an open or click is left lying before it becomes a fact, in seconds: the rest of a
+/// machine's visit is known by then. The queue in the template holds it back.
+pub const VERDICT_SECONDS: i64 = 60;
+/// Opens and clicks of one mail that its row in the ledger keeps: a row is written in whole.
+pub const TOUCHES_KEPT: usize = 16;

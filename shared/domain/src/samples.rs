@@ -138,6 +138,7 @@ pub(crate) fn sent(mail: &str, when: &str) -> Engagement {
         clicked_at: None,
         click_url: None,
         clicked_links: BTreeSet::new(),
+        touches: vec![],
     }
 }
 

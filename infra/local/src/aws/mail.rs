@@ -82,6 +82,9 @@ pub struct Link {
     pub href: String,
     /// Whether SES learns of clicks on it.
     pub tracked: bool,
+    /// Whether nobody can see it.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 fn bad(problem: impl Into<String>) -> AwsError {
@@ -89,6 +92,11 @@ fn bad(problem: impl Into<String>) -> AwsError {
 }
 
 impl Mail {
+    /// The links that a person sees, in their order.
+    pub fn visible_links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().filter(|link| !link.hidden)
+    }
+
     /// The mail that a SendEmail request asks for.
     pub(super) fn parse(
         input: &Value,
@@ -322,7 +330,7 @@ fn tag_end(tag: &str) -> usize {
 
 fn deliver_anchor(tag: &str) -> (String, Option<Link>) {
     let mut kept = String::from("<a");
-    let (mut href, mut tracked) = (None, true);
+    let (mut href, mut tracked, mut hidden) = (None, true, false);
     let mut rest = tag[2..].trim_end_matches('>');
     while let Some((attribute, after)) = next_attribute(rest) {
         let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
@@ -333,6 +341,7 @@ fn deliver_anchor(tag: &str) -> (String, Option<Link>) {
             kept.push(' ');
             kept.push_str(attribute.trim());
         }
+        hidden |= name.eq_ignore_ascii_case("style") && value.contains("display:none");
         if name.eq_ignore_ascii_case("href") {
             let value = value.trim().trim_matches(|c| c == '"' || c == '\'');
             href = Some(unescape(value));
@@ -343,6 +352,7 @@ fn deliver_anchor(tag: &str) -> (String, Option<Link>) {
     let link = href.map(|href| Link {
         tracked: tracked && (href.starts_with("https://") || href.starts_with("http://")),
         href,
+        hidden,
     });
     (kept, link)
 }

@@ -32,7 +32,7 @@ pub(super) fn described(mail: &Mail) -> Value {
         "sent_at": iso(mail.sent_at),
         "lead_id": tag("lead_id"),
         "engagement_id": tag("engagement_id"),
-        "links": mail.links.iter().map(|link| &link.href).collect::<Vec<_>>(),
+        "links": mail.visible_links().map(|link| &link.href).collect::<Vec<_>>(),
         "attachments": attachments.collect::<Vec<_>>(),
     })
 }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn tracked_links_lead_through_here_and_others_lead_where_they_say() {
-        let link = |href: &str, tracked| Link { href: href.to_owned(), tracked };
+        let link = |href: &str, tracked| Link { href: href.to_owned(), tracked, hidden: false };
         let links = [
             link("https://example.com/a?x=1&y=2", true),
             link("https://example.com/out", false),

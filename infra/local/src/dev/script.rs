@@ -121,12 +121,12 @@ fn no_such_link(mail: &Mail) -> String {
 }
 
 fn reader(form: &Form) -> Reader<'_> {
-    Reader { user_agent: form.text("user_agent").unwrap_or(READER), ip: IP, bot: None }
+    Reader { user_agent: form.text("user_agent").unwrap_or(READER), ip: IP, bot: Some(false) }
 }
 
 /// A person with a browser.
 pub(super) fn person() -> Reader<'static> {
-    Reader { user_agent: READER, ip: IP, bot: None }
+    Reader { user_agent: READER, ip: IP, bot: Some(false) }
 }
 
 /// `POST /local/mails/{id}/complaint`.

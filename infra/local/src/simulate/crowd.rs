@@ -263,7 +263,7 @@ impl<'a> Crowd<'a> {
                 Ok(())
             }
             Act::Click { mail } => {
-                if let Some(link) = mail.links.iter().find(|link| link.tracked) {
+                if let Some(link) = mail.visible_links().find(|link| link.tracked) {
                     cloud.click(&mail, &link.href, PERSON);
                 }
                 Ok(())

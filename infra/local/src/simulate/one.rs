@@ -184,9 +184,9 @@ impl<'a> One<'a> {
             "download_url" => "/pages/",
             other => other,
         };
-        let Some(found) = mail.links.iter().find(|it| it.href.contains(piece)) else {
+        let Some(found) = mail.visible_links().find(|it| it.href.contains(piece)) else {
             let known: Vec<&str> =
-                mail.links.iter().map(|link| domain::engagement::impersonal(&link.href)).collect();
+                mail.visible_links().map(|link| domain::engagement::impersonal(&link.href)).collect();
             return Err(self.cannot(&format!(
                 "click `{link}`: 「{}」 links to {}",
                 mail.subject,
