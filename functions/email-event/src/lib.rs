@@ -53,11 +53,20 @@ impl EmailEvents {
     }
 
     async fn take(&self, notice: &Notice) -> Result<(), CallError> {
+        // Late news of somebody who was erased since is about nobody.
+        let lead = self.tables.lead(&notice.lead_id).await?;
+        if lead.is_none_or(|lead| lead.has_forgotten(notice.at)) {
+            return Ok(());
+        }
         if notice.news.closes_address() {
             self.suppress(&notice.lead_id).await?;
         }
         // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
-        self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
+        let noted = self.tables.note(&notice.lead_id, &notice.engagement_id, &entry(notice)).await?;
+        // Every mail has its row before it is sent; one without was a mail to an earlier, erased life.
+        if !noted && self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?.is_none() {
+            return Ok(());
+        }
         if let Some((key, fact)) = notice.fact() {
             let at = self.first_time(notice).await?;
             let event = Event::about(&notice.lead_id, &key, fact, at, self.funnel.time_zone);

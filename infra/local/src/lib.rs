@@ -7,6 +7,7 @@ pub mod dev;
 pub mod engine;
 pub mod functions;
 pub mod gateway;
+pub mod person;
 pub mod preview;
 pub mod remote;
 pub mod server;

@@ -1,17 +1,20 @@
 //! `michi`: everything on one machine.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use chrono::{NaiveDate, NaiveTime};
 use clap::{Args, Parser, Subcommand};
 use content::problem::Severity;
-use domain::{email_address::EmailAddress, id::Id};
-use michi::{dev, functions::load_funnel, remote, simulate};
+use domain::{email_address::EmailAddress, id::Id, limits::CLAIM_SETTLES_SECONDS};
+use michi::{dev, functions::load_funnel, person, remote, simulate};
 use tracing_subscriber::EnvFilter;
 use web::link::{Links, Purpose};
 
 /// The sample funnel, as seen from the root of the repository.
 const SAMPLE_FUNNEL: &str = "funnels/coaching";
+
+/// How long `michi dev` may still be at work for somebody: it looks every second.
+const DEV_SETTLES: Duration = Duration::from_secs(2);
 
 /// Marketing and sales funnels in your own AWS account, and on this machine.
 #[derive(Parser)]
@@ -37,6 +40,10 @@ enum Command {
     SendTest(SendTest),
     /// Say what a lead's score is made of
     Score(Score),
+    /// Print everything that is kept on a person, as one JSON document
+    Export(Person),
+    /// Erase a person: without --yes, say what would go
+    Erase(Erase),
     /// Print a token with which another system may tell facts; reads the SSM parameter's JSON
     Token {
         /// The other system's name: a-z, 0-9 and -
@@ -129,6 +136,23 @@ struct Score {
 }
 
 #[derive(Args)]
+struct Person {
+    /// A lead id, or a mail address
+    person: String,
+    #[command(flatten)]
+    product: Where,
+}
+
+#[derive(Args)]
+struct Erase {
+    #[command(flatten)]
+    whom: Person,
+    /// Do it; there is no way back
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Args)]
 struct Simulate {
     /// People who opt in
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -200,6 +224,8 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
             Ok(writeln!(std::io::stdout(), "{sent}")?)
         }
         Command::Score(options) => score(&options).await,
+        Command::Export(options) => export(&options).await,
+        Command::Erase(options) => erase(&options).await,
         Command::Token { name, webhook_secret } => token(&name, webhook_secret),
         Command::Keygen => keygen(),
         Command::Console { url } => console(&url),
@@ -249,6 +275,32 @@ async fn score(options: &Score) -> Result<(), Box<dyn std::error::Error>> {
     };
     let told = remote::score(&cloud, &funnel, &options.lead, at).await?;
     Ok(writeln!(std::io::stdout(), "{told}")?)
+}
+
+async fn export(Person { person, product }: &Person) -> Result<(), Box<dyn std::error::Error>> {
+    log("warn");
+    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    Ok(writeln!(std::io::stdout(), "{}", person::export(&cloud, person).await?)?)
+}
+
+async fn erase(options: &Erase) -> Result<(), Box<dyn std::error::Error>> {
+    log("warn");
+    let Person { person, product } = &options.whom;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let mut out = std::io::stdout();
+    if !options.yes {
+        return Ok(writeln!(out, "{}", person::what_goes(&cloud, person).await?)?);
+    }
+    let settles = match product.stack {
+        Some(_) => Duration::from_secs(CLAIM_SETTLES_SECONDS.unsigned_abs()),
+        None => DEV_SETTLES,
+    };
+    writeln!(out, "erasing; this takes {} seconds or more", settles.as_secs())?;
+    let told = person::erase(&cloud, person, settles).await?;
+    if product.stack.is_none() {
+        person::empty_outbox(&cloud, product.port, person).await?;
+    }
+    Ok(writeln!(out, "{told}")?)
 }
 
 fn token(name: &Id, webhook_secret: bool) -> Result<(), Box<dyn std::error::Error>> {

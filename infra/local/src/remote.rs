@@ -32,6 +32,15 @@ pub enum RemoteError {
     /// There is no such mail.
     #[error("there is no mail `{0}`; there are {1}")]
     NoMail(String, String),
+    /// The document can't be written.
+    #[error("the document can't be written: {0}")]
+    Document(#[from] serde_json::Error),
+    /// There is no randomness to be had.
+    #[error("no random key: {0}")]
+    Random(String),
+    /// `michi dev` still has her mails.
+    #[error("her rows are erased, but `michi dev` did not empty its outbox of her mails: {0}; run it again")]
+    Outbox(String),
     /// The mail can't be made.
     #[error(transparent)]
     Render(#[from] RenderProblem),
@@ -60,6 +69,15 @@ pub fn cloud(stack: Option<&str>, port: u16) -> Result<Cloud, RemoteError> {
     }
 }
 
+/// Whom a lead id or a mail address means.
+pub(crate) async fn lead_id(cloud: &Cloud, person: &str) -> Result<Id, RemoteError> {
+    match (Id::parse(person), EmailAddress::parse(person)) {
+        (_, Ok(address)) => Ok(Keys::load(cloud).await?.lead_id(&address)),
+        (Ok(id), _) => Ok(id),
+        _ => Err(RemoteError::NoLead(person.to_owned())),
+    }
+}
+
 /// A lead's score and what it is made of, at a moment.
 ///
 /// # Errors
@@ -71,11 +89,7 @@ pub async fn score(
     at: DateTime<Utc>,
 ) -> Result<String, RemoteError> {
     let tables = Tables::new(cloud);
-    let lead_id = match (Id::parse(lead), EmailAddress::parse(lead)) {
-        (_, Ok(address)) => Keys::load(cloud).await?.lead_id(&address),
-        (Ok(id), _) => id,
-        _ => return Err(RemoteError::NoLead(lead.to_owned())),
-    };
+    let lead_id = lead_id(cloud, lead).await?;
     let person = tables.person(&lead_id, funnel.scoring.needs()).await?;
     let person = person.ok_or_else(|| RemoteError::NoLead(lead.to_owned()))?;
     let score = funnel.scoring.score(&person.known(&funnel.scoring, None, at));

@@ -13,6 +13,7 @@ use domain::{
     consultation::{Consultation, Slot},
     customer::Customer,
     engagement::Engagement,
+    erasure::Row,
     event::Event,
     id::Id,
     kpi::KpiDaily,
@@ -138,12 +139,22 @@ impl Tables {
         Transaction::new(self)
     }
 
-    /// A lead, as it is at this moment.
+    /// A lead, as it is at this moment. Whoever was erased is none.
     ///
     /// # Errors
     /// [`CallError`], as for every method here.
     pub async fn lead(&self, lead_id: &Id) -> Result<Option<Lead>, CallError> {
-        self.get(Table::Leads, &[("lead_id", lead_id.as_str())], "reading a lead").await
+        Ok(match self.lead_row(lead_id).await? {
+            Some(Row::Lead(lead)) => Some(*lead),
+            Some(Row::Erased(_)) | None => None,
+        })
+    }
+
+    /// What stands under a lead's id.
+    pub async fn lead_row(&self, lead_id: &Id) -> Result<Option<Row>, CallError> {
+        let doing = "reading a lead";
+        let item = self.get_item(Table::Leads, &[("lead_id", lead_id.as_str())], doing).await?;
+        item.map(|item| lead_row(item, doing)).transpose()
     }
 
     /// A consultation.
@@ -195,9 +206,9 @@ impl Tables {
         Ok(found.into_iter().next().map(|key| key.lead_id))
     }
 
-    /// One page of all leads after this one, in the table's own order, and whether there are more.
-    /// Only a broadcast, which is about everybody, looks at everybody.
-    pub async fn leads_page(&self, after: Option<&Id>) -> Result<(Vec<Lead>, bool), CallError> {
+    /// One page of all leads after this one, in the table's own order, and after which the next one
+    /// comes; none after the last. Only a broadcast, which is about everybody, looks at everybody.
+    pub async fn leads_page(&self, after: Option<&Id>) -> Result<(Vec<Lead>, Option<Id>), CallError> {
         let doing = "reading a page of leads";
         let start =
             after.map(|id| HashMap::from([("lead_id".to_owned(), AttributeValue::S(id.to_string()))]));
@@ -210,8 +221,15 @@ impl Tables {
             .send()
             .await
             .map_err(|error| CallError::new(doing, error))?;
-        let more = answer.last_evaluated_key.is_some();
-        Ok((rows(answer.items.unwrap_or_default(), doing)?, more))
+        let last = answer.last_evaluated_key.unwrap_or_default().remove("lead_id");
+        let last = last.and_then(|id| id.as_s().ok().and_then(|id| Id::parse(id).ok()));
+        let mut leads = vec![];
+        for item in answer.items.unwrap_or_default() {
+            if let Row::Lead(lead) = lead_row(item, doing)? {
+                leads.push(*lead);
+            }
+        }
+        Ok((leads, last))
     }
 
     /// A version of a sequence's program that was kept for the people inside.
@@ -267,11 +285,19 @@ impl Tables {
         self.put(Table::Tasks, to_item(task)?, &Condition::Absent, "making a task").await
     }
 
-    /// Writes a task over itself.
-    pub async fn put_task(&self, task: &Task) -> Result<(), CallError> {
-        let request =
-            self.client.put_item().table_name(self.name(Table::Tasks)).set_item(Some(to_item(task)?));
-        request.send().await.map(|_| ()).map_err(|error| CallError::new("writing a task", error))
+    /// Writes a task over itself. `false` when it is gone: its person was erased.
+    pub async fn put_task(&self, task: &Task) -> Result<bool, CallError> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(self.name(Table::Tasks))
+            .set_item(Some(to_item(task)?))
+            .condition_expression("attribute_exists(task_id)");
+        unless_refused(
+            request.send().await.map_err(|error| error.into_service_error()),
+            "writing a task",
+            |error| error.is_conditional_check_failed_exception(),
+        )
     }
 
     /// How far a broadcast is.
@@ -352,6 +378,12 @@ impl Tables {
     /// What a person bought.
     pub async fn customers(&self, lead_id: &Id) -> Result<Vec<Customer>, CallError> {
         self.query(Table::Customers, Some("by_lead"), ("lead_id", lead_id.as_str()), "reading customers")
+            .await
+    }
+
+    /// All tasks about a person.
+    pub async fn tasks(&self, lead_id: &Id) -> Result<Vec<Task>, CallError> {
+        self.query(Table::Tasks, Some("by_lead"), ("lead_id", lead_id.as_str()), "reading a lead's tasks")
             .await
     }
 
@@ -600,6 +632,16 @@ impl Tables {
         key: &[(&str, &str)],
         doing: &'static str,
     ) -> Result<Option<T>, CallError> {
+        let item = self.get_item(table, key, doing).await?;
+        item.map(|item| row(item, doing)).transpose()
+    }
+
+    async fn get_item(
+        &self,
+        table: Table,
+        key: &[(&str, &str)],
+        doing: &'static str,
+    ) -> Result<Option<Item>, CallError> {
         let key = key
             .iter()
             .map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned())))
@@ -607,10 +649,10 @@ impl Tables {
         let request =
             self.client.get_item().table_name(self.name(table)).set_key(Some(key)).consistent_read(true);
         let answer = request.send().await.map_err(|error| CallError::new(doing, error))?;
-        answer.item.map(|item| row(item, doing)).transpose()
+        Ok(answer.item)
     }
 
-    async fn query<T: DeserializeOwned>(
+    pub(crate) async fn query<T: DeserializeOwned>(
         &self,
         table: Table,
         index: Option<&str>,
@@ -726,20 +768,27 @@ fn unclaimed(row: &Engagement) -> Condition {
     }
 }
 
-fn event_item(event: &Event) -> Result<Item, CallError> {
+pub(crate) fn event_item(event: &Event) -> Result<Item, CallError> {
     let timeline_lead_id = event.lead_id.as_ref().filter(|_| event.fact.kind().on_timeline());
     to_item(&EventRow { day_shard: day_shard(event), timeline_lead_id, event })
 }
 
-fn day_shard(event: &Event) -> String {
+pub(crate) fn day_shard(event: &Event) -> String {
     // Any even spread will do, as long as the same event always falls into the same shard.
     let sum =
         event.event_id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     format!("{}#{}", event.day, sum % u32::from(EVENT_SHARDS))
 }
 
-fn rows<T: DeserializeOwned>(items: Vec<Item>, doing: &'static str) -> Result<Vec<T>, CallError> {
+pub(crate) fn rows<T: DeserializeOwned>(items: Vec<Item>, doing: &'static str) -> Result<Vec<T>, CallError> {
     items.into_iter().map(|item| row(item, doing)).collect()
+}
+
+fn lead_row(item: Item, doing: &'static str) -> Result<Row, CallError> {
+    Ok(match item.contains_key("email") {
+        true => Row::Lead(Box::new(row(item, doing)?)),
+        false => Row::Erased(row(item, doing)?),
+    })
 }
 
 fn row<T: DeserializeOwned>(item: Item, doing: &'static str) -> Result<T, CallError> {

@@ -10,6 +10,7 @@ pub mod consultation;
 pub mod customer;
 pub mod email_address;
 pub mod engagement;
+pub mod erasure;
 pub mod event;
 pub mod goal;
 pub mod id;

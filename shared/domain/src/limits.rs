@@ -77,3 +77,6 @@ pub const SES_PAUSE_MINUTES: i64 = 15;
 /// Receives after which something that this version of the funnel does not know is given up: a
 /// deployment may have reached one function before the other.
 pub const UNKNOWN_TRIES: u32 = 3;
+/// Visits of a person's browser up to so many days before her first opt-in count as hers when her
+/// data are exported or erased.
+pub const VISITS_BEFORE_DAYS: i64 = 90;
