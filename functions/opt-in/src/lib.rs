@@ -22,8 +22,8 @@ use content::{
     funnel::{Attribute, AttributeKind},
 };
 use domain::{
-    erasure::Row,
     email_address::EmailAddress,
+    erasure::Row,
     event::Event,
     id::Id,
     lead::{self, Consent, Lead, LeadChange, OptIn as OptInCommand},

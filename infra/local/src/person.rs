@@ -7,9 +7,7 @@ use aws_smithy_types::body::SdkBody;
 use chrono::NaiveDate;
 use cloud::{Cloud, dossier::Dossier, erase, tables::Tables, timers::Timers};
 use data_encoding::HEXLOWER;
-use domain::{
-    consultation::ConsultationStatus, customer::CustomerStatus, erasure::Row, id::Id, time,
-};
+use domain::{consultation::ConsultationStatus, customer::CustomerStatus, erasure::Row, id::Id, time};
 
 use crate::remote::{RemoteError, lead_id};
 
@@ -53,13 +51,20 @@ pub async fn what_goes(cloud: &Cloud, person: &str) -> Result<String, RemoteErro
         format!("  {} purchases, for the books", dossier.purchases.len()),
     ];
     told.extend(ahead.map(|consultation| {
-        format!("! the consultation with {} at {} would be called off without a mail", consultation.host, time::iso(consultation.scheduled_date))
+        format!(
+            "! the consultation with {} at {} would be called off without a mail",
+            consultation.host,
+            time::iso(consultation.scheduled_date)
+        )
     }));
     let runs = |until: NaiveDate| until >= now.date_naive();
     let running = dossier.purchases.iter();
     let running = running.filter(|bought| bought.status == CustomerStatus::Active && runs(bought.end_date));
     told.extend(running.map(|bought| {
-        format!("! she is a customer ({}) until {}: what the contract needs may have to be kept", bought.plan, bought.end_date)
+        format!(
+            "! she is a customer ({}) until {}: what the contract needs may have to be kept",
+            bought.plan, bought.end_date
+        )
     }));
     Ok(told.join("\n"))
 }

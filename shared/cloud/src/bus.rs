@@ -29,7 +29,8 @@ impl Bus {
     /// [`CallError`] if the bus did not take it.
     pub async fn publish(&self, event: &Event) -> Result<(), CallError> {
         let doing = "publishing a fact";
-        let detail = serde_json::to_string(&event.without_personal_data()).map_err(|error| CallError::new(doing, error))?;
+        let detail = serde_json::to_string(&event.without_personal_data())
+            .map_err(|error| CallError::new(doing, error))?;
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.name)
             .source("michi")

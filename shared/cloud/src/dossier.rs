@@ -81,7 +81,8 @@ impl Tables {
         trail: &Rest,
         now: DateTime<Utc>,
     ) -> Result<Vec<Event>, CallError> {
-        let mails = FactKind::ALL.into_iter().filter(|kind| !kind.on_timeline() && *kind != FactKind::Visited);
+        let mails =
+            FactKind::ALL.into_iter().filter(|kind| !kind.on_timeline() && *kind != FactKind::Visited);
         let mails = mails.map(|kind| (format!("{}.{lead_id}.", kind.as_str()), trail.since));
         let visits = trail.visitor_ids.iter().map(|visitor| {
             let kind = FactKind::Visited.as_str();

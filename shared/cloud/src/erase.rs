@@ -74,7 +74,8 @@ pub async fn finish(
     now: DateTime<Utc>,
 ) -> Result<(), CallError> {
     let lead_id = &erased.lead_id;
-    let done_before = || Rest { since: day_before(erased.erased_at), visitor_ids: vec![], key: key.to_owned() };
+    let done_before =
+        || Rest { since: day_before(erased.erased_at), visitor_ids: vec![], key: key.to_owned() };
     let rest = erased.rest.clone().unwrap_or_else(done_before);
     leave_sequences(tables, timers, lead_id).await?;
     for consultation in tables.consultations(lead_id).await? {
@@ -128,12 +129,7 @@ async fn remove_consultation(tables: &Tables, consultation: &Consultation) -> Re
 }
 
 /// Removes a row of hers; one that is gone is as good.
-async fn remove(
-    tables: &Tables,
-    table: Table,
-    key: &[(&str, &str)],
-    lead_id: &Id,
-) -> Result<(), CallError> {
+async fn remove(tables: &Tables, table: Table, key: &[(&str, &str)], lead_id: &Id) -> Result<(), CallError> {
     let hers = Condition::Equals("lead_id", AttributeValue::S(lead_id.to_string()));
     let removal = tables.transaction().delete(table, key, &hers);
     removal.commit("removing an erased person's row").await.map(|_| ())

@@ -40,7 +40,8 @@ pub struct Rest {
 }
 
 /// A row of the Leads table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
 pub enum Row {
     Lead(Box<Lead>),
     Erased(Erased),

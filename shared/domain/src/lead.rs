@@ -458,8 +458,8 @@ pub fn resubscribe(
 ) -> LeadChange {
     let version = lead.version + 1;
     let key = format!("{}.{version}", lead.lead_id);
-    let event = Event::about(&lead.lead_id, &key, Fact::PreferencesChanged {}, now, zone)
-        .with_consent(&consent);
+    let event =
+        Event::about(&lead.lead_id, &key, Fact::PreferencesChanged {}, now, zone).with_consent(&consent);
     let lead = Lead { preferences, consent, mailing: opened(lead.mailing), version, ..lead };
     LeadChange { lead, event }
 }
