@@ -12,6 +12,7 @@ pub mod email_address;
 pub mod engagement;
 pub mod erasure;
 pub mod event;
+pub mod fate;
 pub mod goal;
 pub mod id;
 pub mod kpi;
