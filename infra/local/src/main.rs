@@ -40,6 +40,8 @@ enum Command {
     SendTest(SendTest),
     /// Say what a lead's score is made of
     Score(Score),
+    /// Say what became of a person's mails, what comes next, and why
+    Why(Why),
     /// Print everything that is kept on a person, as one JSON document
     Export(Person),
     /// Erase a person: without --yes, say what would go
@@ -144,6 +146,16 @@ struct Person {
 }
 
 #[derive(Args)]
+struct Why {
+    /// A lead id, or a mail address
+    person: String,
+    /// Only this mail: its file name in `mails` without `.md`, or a step
+    mail: Option<String>,
+    #[command(flatten)]
+    product: Where,
+}
+
+#[derive(Args)]
 struct Erase {
     #[command(flatten)]
     whom: Person,
@@ -224,6 +236,7 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
             Ok(writeln!(std::io::stdout(), "{sent}")?)
         }
         Command::Score(options) => score(&options).await,
+        Command::Why(options) => why(&options).await,
         Command::Export(options) => export(&options).await,
         Command::Erase(options) => erase(&options).await,
         Command::Token { name, webhook_secret } => token(&name, webhook_secret),
@@ -274,6 +287,14 @@ async fn score(options: &Score) -> Result<(), Box<dyn std::error::Error>> {
         None => cloud.now(),
     };
     let told = remote::score(&cloud, &funnel, &options.lead, at).await?;
+    Ok(writeln!(std::io::stdout(), "{told}")?)
+}
+
+async fn why(Why { person, mail, product }: &Why) -> Result<(), Box<dyn std::error::Error>> {
+    log("warn");
+    let funnel = load_funnel(&product.funnel)?;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let told = person::why(&cloud, &funnel, person, mail.as_deref()).await?;
     Ok(writeln!(std::io::stdout(), "{told}")?)
 }
 

@@ -1,4 +1,4 @@
-//! What `michi` tells and does about one person: export and erasure.
+//! What `michi` tells and does about one person: why she got a mail or did not, export, erasure.
 
 use std::time::Duration;
 
@@ -6,10 +6,36 @@ use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequ
 use aws_smithy_types::body::SdkBody;
 use chrono::NaiveDate;
 use cloud::{Cloud, dossier::Dossier, erase, tables::Tables, timers::Timers};
+use content::{Funnel, Locale};
 use data_encoding::HEXLOWER;
-use domain::{consultation::ConsultationStatus, customer::CustomerStatus, erasure::Row, id::Id, time};
+use domain::{
+    condition::Needs, consultation::ConsultationStatus, customer::CustomerStatus, erasure::Row, id::Id, time,
+};
 
 use crate::remote::{RemoteError, lead_id};
+
+/// Why a person got, or did not get, her mails; only one of them if it is named.
+///
+/// # Errors
+/// [`RemoteError`].
+pub async fn why(
+    cloud: &Cloud,
+    funnel: &Funnel,
+    person: &str,
+    mail: Option<&str>,
+) -> Result<String, RemoteError> {
+    let (tables, lead_id) = (Tables::new(cloud), lead_id(cloud, person).await?);
+    let all = Needs { ledger: true, timeline: true, enrolments: true };
+    let known = tables.person(&lead_id, all).await?;
+    let mut known = known.ok_or_else(|| RemoteError::NoLead(person.to_owned()))?;
+    known.enrolments.sort_by_key(|enrolment| enrolment.enrolled_at);
+    let programs = console::programs(&tables, funnel, &known.enrolments).await?;
+    let told = console::why(funnel, Locale::En, &known, &programs, mail, cloud.now());
+    told.ok_or_else(|| {
+        let mails: Vec<&str> = funnel.mails().map(|mail| mail.id.as_str()).collect();
+        RemoteError::NoMail(mail.unwrap_or_default().to_owned(), mails.join(", "))
+    })
+}
 
 /// Everything that is kept on a person, as one JSON document (GDPR art. 15 and 20).
 ///
