@@ -13,6 +13,14 @@ async fn exported(world: &World) -> Value {
     serde_json::from_str(&person::export(&world.remote(), HER).await.unwrap()).unwrap()
 }
 
+/// A shop that lets addresses be confirmed.
+fn asking() -> Draft {
+    Draft::new()
+        .double_opt_in()
+        .file("mails/confirm.md", "+++\nsubject = \"ご確認\"\npreheader = \"ご確認\"\nclass = \"transactional\"\n+++\n\n[登録を確定する]({{ confirm_url }})\n")
+        .transactional("confirm", "entry = [\"opt_in_requested\"]\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n")
+}
+
 fn kinds(document: &Value) -> BTreeSet<&str> {
     document["facts"].as_array().unwrap().iter().map(|fact| fact["kind"].as_str().unwrap()).collect()
 }
@@ -72,7 +80,7 @@ async fn everything_that_is_kept_on_a_person_is_in_one_document() {
 
 #[tokio::test]
 async fn every_consent_stays_on_record_and_none_goes_over_the_bus() {
-    let world = World::with(&Draft::new().double_opt_in()).await;
+    let world = World::with(&asking()).await;
     let lead_id = world.opt_in_with(HER, json!({"lead_magnet_type": "guide"})).await;
     let confirm = async || {
         let token = world.token(Purpose::Confirm, &lead_id);

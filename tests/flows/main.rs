@@ -17,6 +17,7 @@ mod mails;
 mod payment;
 mod preferences;
 mod privacy;
+mod retention;
 mod scores;
 mod sending;
 mod simulation;

@@ -34,7 +34,7 @@ impl EmailEvents {
     /// [`StartError`] if the environment is not as the template makes it.
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
         Ok(Self {
-            tables: Tables::new(&cloud),
+            tables: Tables::new(&cloud).keeping(funnel.retention),
             dead_letters: DeadLetters::new(&cloud, "email-event")?,
             funnel,
         })

@@ -59,7 +59,14 @@ impl OptIn {
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
         let keys = Keys::load(&cloud).await?;
         let links = Links::new(keys.link_keys());
-        Ok(Self { tables: Tables::new(&cloud), keys, links, funnel, public_url: cloud.public_url()?, cloud })
+        Ok(Self {
+            tables: Tables::new(&cloud).keeping(funnel.retention),
+            keys,
+            links,
+            funnel,
+            public_url: cloud.public_url()?,
+            cloud,
+        })
     }
 
     /// Answers one request. Never fails: what goes wrong becomes an answer.

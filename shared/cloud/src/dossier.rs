@@ -128,7 +128,8 @@ impl Tables {
                     .send();
                 while let Some(page) = pages.next().await {
                     let page = page.map_err(|error| CallError::new(doing, error))?;
-                    found.extend(rows(page.items.unwrap_or_default(), doing)?);
+                    let kept = page.items.unwrap_or_default().into_iter().filter(|item| self.is_kept(item));
+                    found.extend(rows(kept.collect(), doing)?);
                 }
             }
         }

@@ -20,7 +20,7 @@ use domain::{
 use crate::{
     CallError,
     dossier::trail,
-    tables::{Table, Tables, day_shard, event_item},
+    tables::{Table, Tables, day_shard},
     timers::Timers,
     transaction::{Commit, Condition},
 };
@@ -158,7 +158,7 @@ async fn forget_whose(tables: &Tables, fact: &Event, key: &str) -> Result<(), Ca
     let place = [(place[0].0, place[0].1.as_str()), (place[1].0, place[1].1.as_str())];
     let swap = tables
         .transaction()
-        .put_item(Table::Events, event_item(&anonymous)?, &Condition::Absent)
+        .put_item(Table::Events, tables.event_item(&anonymous)?, &Condition::Absent)
         .delete(Table::Events, &place, &known);
     // Refused: it was done before, and the index is a moment behind.
     swap.commit("making a fact anonymous").await.map(|_| ())

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, KeysAndAttributes},
 };
+use aws_smithy_async::time::SharedTimeSource;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::{
     broadcast::Broadcast,
@@ -19,6 +20,7 @@ use domain::{
     kpi::KpiDaily,
     lead::Lead,
     limits::{BROADCAST_PAGE, CONFLICT_RETRIES, EVENT_SHARDS, KEYS_PER_BATCH},
+    retention::Retention,
     sequence::{Enrolment, Inside, Program, Sequence},
     task::Task,
     time::iso,
@@ -82,7 +84,12 @@ impl Table {
 pub struct Tables {
     client: Client,
     prefix: String,
+    clock: SharedTimeSource,
+    retention: Retention,
 }
+
+/// When DynamoDB may remove a row, in seconds since 1970; it takes up to two days over it.
+const EXPIRES: &str = "expires_at";
 
 /// The row of an event: its partition, and the timeline index for the kinds that stand there.
 #[derive(Serialize)]
@@ -123,7 +130,33 @@ pub enum Claimed {
 impl Tables {
     /// The stack's tables; `TABLE_PREFIX` may be empty.
     pub fn new(cloud: &Cloud) -> Self {
-        Self { client: Client::new(&cloud.sdk), prefix: cloud.env.get("TABLE_PREFIX").unwrap_or_default() }
+        Self {
+            client: Client::new(&cloud.sdk),
+            prefix: cloud.env.get("TABLE_PREFIX").unwrap_or_default(),
+            clock: cloud.sdk.time_source().unwrap_or_default(),
+            retention: Retention::default(),
+        }
+    }
+
+    /// The same tables; what is written from now on is kept as long as this says.
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// Whether a row is still to be kept; DynamoDB removes it later than that.
+    pub(crate) fn is_kept(&self, item: &Item) -> bool {
+        let expires = item.get(EXPIRES).and_then(|at| at.as_n().ok()?.parse::<i64>().ok());
+        expires.is_none_or(|expires| DateTime::<Utc>::from(self.clock.now()).timestamp() < expires)
+    }
+
+    pub(crate) fn event_item(&self, event: &Event) -> Result<Item, CallError> {
+        let timeline_lead_id = event.lead_id.as_ref().filter(|_| event.fact.kind().on_timeline());
+        let row = EventRow { day_shard: day_shard(event), timeline_lead_id, event };
+        Ok(expiring(to_item(&row)?, self.retention.fact_goes(event)))
+    }
+
+    fn engagement_item(&self, row: &Engagement) -> Result<Item, CallError> {
+        Ok(expiring(to_item(row)?, self.retention.mail_goes(row.claimed_at)))
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -439,7 +472,7 @@ impl Tables {
 
     /// Writes an event. `false` when it was there already: the same fact, told again.
     pub async fn add_event(&self, event: &Event) -> Result<bool, CallError> {
-        self.put(Table::Events, event_item(event)?, &Condition::Absent, "writing an event").await
+        self.put(Table::Events, self.event_item(event)?, &Condition::Absent, "writing an event").await
     }
 
     /// Writes a day's figures, over earlier ones.
@@ -500,7 +533,8 @@ impl Tables {
         lead: &Lead,
         recent_mails: Option<Vec<DateTime<Utc>>>,
     ) -> Result<Claimed, CallError> {
-        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed(row))?;
+        let transaction =
+            self.transaction().put_item(Table::EmailEngagement, self.engagement_item(row)?, &unclaimed(row));
         let unchanged = Condition::version(lead.version);
         let transaction = match recent_mails {
             None => transaction.check(Table::Leads, lead.lead_id.as_str(), &unchanged),
@@ -518,7 +552,8 @@ impl Tables {
 
     /// Claims a mail to somebody of the team, whose consent nobody has to ask for.
     pub async fn claim_notice(&self, row: &Engagement) -> Result<Claimed, CallError> {
-        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed(row))?;
+        let transaction =
+            self.transaction().put_item(Table::EmailEngagement, self.engagement_item(row)?, &unclaimed(row));
         Ok(match transaction.commit("claiming a notice").await? {
             Commit::Done => Claimed::Yes,
             Commit::Refused(_) => Claimed::Taken,
@@ -527,7 +562,8 @@ impl Tables {
 
     /// Writes into the ledger that a mail was not sent, and why, if nothing is there yet.
     pub async fn skip_send(&self, row: &Engagement) -> Result<bool, CallError> {
-        self.put(Table::EmailEngagement, to_item(row)?, &Condition::Absent, "writing the send ledger").await
+        let item = self.engagement_item(row)?;
+        self.put(Table::EmailEngagement, item, &Condition::Absent, "writing the send ledger").await
     }
 
     /// Changes the ledger's row of a send: sets the attributes, on a condition over `state` (or
@@ -649,7 +685,7 @@ impl Tables {
         let request =
             self.client.get_item().table_name(self.name(table)).set_key(Some(key)).consistent_read(true);
         let answer = request.send().await.map_err(|error| CallError::new(doing, error))?;
-        Ok(answer.item)
+        Ok(answer.item.filter(|item| self.is_kept(item)))
     }
 
     pub(crate) async fn query<T: DeserializeOwned>(
@@ -676,7 +712,8 @@ impl Tables {
                 .send()
                 .await
                 .map_err(|error| CallError::new(doing, error))?;
-            found.extend(rows(answer.items.unwrap_or_default(), doing)?);
+            let kept = answer.items.unwrap_or_default().into_iter().filter(|item| self.is_kept(item));
+            found.extend(rows(kept.collect(), doing)?);
             start = answer.last_evaluated_key;
             if start.is_none() {
                 return Ok(found);
@@ -691,7 +728,8 @@ impl Transaction<'_> {
     /// # Errors
     /// [`CallError`] if the row can't be put into DynamoDB's form.
     pub fn event(self, event: &Event) -> Result<Self, CallError> {
-        Ok(self.put_item(Table::Events, event_item(event)?, &Condition::Absent))
+        let item = self.tables().event_item(event)?;
+        Ok(self.put_item(Table::Events, item, &Condition::Absent))
     }
 
     /// Claims a slot for a consultation.
@@ -768,9 +806,9 @@ fn unclaimed(row: &Engagement) -> Condition {
     }
 }
 
-pub(crate) fn event_item(event: &Event) -> Result<Item, CallError> {
-    let timeline_lead_id = event.lead_id.as_ref().filter(|_| event.fact.kind().on_timeline());
-    to_item(&EventRow { day_shard: day_shard(event), timeline_lead_id, event })
+fn expiring(mut item: Item, at: Option<DateTime<Utc>>) -> Item {
+    item.extend(at.map(|at| (EXPIRES.to_owned(), AttributeValue::N(at.timestamp().to_string()))));
+    item
 }
 
 pub(crate) fn day_shard(event: &Event) -> String {

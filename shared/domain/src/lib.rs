@@ -20,6 +20,7 @@ pub mod lead;
 pub mod limits;
 pub mod mac;
 pub mod relay;
+pub mod retention;
 #[cfg(test)]
 mod samples;
 pub mod score;

@@ -80,3 +80,5 @@ pub const UNKNOWN_TRIES: u32 = 3;
 /// Visits of a person's browser up to so many days before her first opt-in count as hers when her
 /// data are exported or erased.
 pub const VISITS_BEFORE_DAYS: i64 = 90;
+/// Shortest time that details may be kept, in days: longer than late news and recounts look back.
+pub const RETENTION_DAYS: i64 = 30;
