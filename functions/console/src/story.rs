@@ -498,8 +498,10 @@ pub(crate) mod tests {
     #[test]
     fn who_is_watched_or_waits_is_told_from_who_goes_on() {
         let story = story();
+        let teller = Teller::new(&funnel(Locale::En), Locale::En);
+        let stays = story.stays(&teller, at("2026-11-25T00:00:00Z"));
         let told: Vec<_> =
-            story.stays().iter().map(|stay| (stay.enrolment.sequence.to_string(), stay.standing)).collect();
+            stays.iter().map(|stay| (stay.enrolment.sequence.to_string(), stay.standing)).collect();
         let expected =
             [("nurture", "stopped"), ("onboarding", "active"), ("offer", "waiting"), ("asleep", "watched")];
         assert_eq!(told, expected.map(|(sequence, standing)| (sequence.to_owned(), standing)));

@@ -163,14 +163,14 @@ fn consent_state(teller: &Teller, person: &Person) -> String {
     let mut text = format!("{}: {}", lead.lead_id, teller.word("mailing", lead.mailing.as_str()));
     for given in lead::consents(lead, &person.timeline) {
         let standing = match given.standing {
-            ConsentStanding::Present => "consent_present",
-            ConsentStanding::Pending => "consent_pending",
-            ConsentStanding::Earlier => "consent_earlier",
+            ConsentStanding::Present => "present",
+            ConsentStanding::Pending => "pending",
+            ConsentStanding::Earlier => "earlier",
         };
         let consent = given.consent;
         let at = |at: DateTime<Utc>| moment(at, teller.zone, teller.locale);
         let line = teller
-            .word("ui", standing)
+            .word("consents", standing)
             .replace("{at}", &at(consent.given_at))
             .replace("{place}", &consent.place)
             .replace("{text}", &consent.text);

@@ -12,6 +12,33 @@ use crate::{
     sequence::{Act, Enrolment, EnrolmentState, Program, Sequence, Step},
 };
 
+/// All that can be said of a mail.
+pub const SAID: [&str; 23] = [
+    "sent",
+    "delivered",
+    "opened",
+    "clicked",
+    "machine_opened",
+    "bounced",
+    "complained",
+    "skipped",
+    "claimed",
+    "claimed_again",
+    "claimed_given_up",
+    "unknown",
+    "unknown_again",
+    "due",
+    "ahead",
+    "watched",
+    "passed_over",
+    "ended",
+    "not_entered",
+    "not_entered_pending",
+    "not_entered_unstarted",
+    "not_entered_over",
+    "not_entered_test",
+];
+
 /// A mail of a sequence that a person is or was in, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fate<'a> {
@@ -24,7 +51,7 @@ pub struct Fate<'a> {
 /// One thing that can be said of it. Whoever shows it has the words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said<'a> {
-    /// The name of the words.
+    /// The name of the words, one of [`SAID`].
     pub what: &'static str,
     pub at: Option<DateTime<Utc>>,
     /// The step where she stands.
@@ -35,6 +62,7 @@ pub struct Said<'a> {
 
 impl<'a> Said<'a> {
     fn new(what: &'static str) -> Self {
+        debug_assert!(SAID.contains(&what), "{what} has no words");
         Self { what, at: None, step: None, why: None }
     }
 

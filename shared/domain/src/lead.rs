@@ -227,7 +227,10 @@ pub fn consents(lead: &Lead, timeline: &[Event]) -> Vec<Standing> {
     let kept = kept.map(|consent| (ConsentStanding::Earlier, consent));
     for (standing, consent) in kept.chain([(present, &lead.consent)]).chain(pending) {
         // One that was asked for and then confirmed is one.
-        all.retain(|known| known.consent.given_at != consent.given_at);
+        let same = |known: &Standing| {
+            known.standing == ConsentStanding::Earlier && known.consent.given_at == consent.given_at
+        };
+        all.retain(|known| !same(known));
         all.push(Standing { consent: consent.clone(), standing });
     }
     all.sort_by_key(|standing| standing.consent.given_at);
