@@ -576,7 +576,7 @@ const RICH_SLIPS: &[Slip] = &[
         &[("funnel.toml", "quiet_hours = \"21:00-07:00\"", "[retention]\nvisits = 7\nmail = 30")],
         &[
             "funnel.toml:116:10: `visits` is out of range\n  mend: write a whole number from 30 to 3650",
-            "funnel.toml:117:1: there is no key `mail`\n  mend: did you mean `mails`?",
+            "funnel.toml:117:1: unknown key `mail` in [retention]\n  mend: did you mean `mails`?",
         ],
     ),
     (
