@@ -185,6 +185,33 @@ async fn an_erasure_that_breaks_off_anywhere_is_finished_by_the_next_one() {
     assert_eq!(world.figures("2027-03-02").await, figures);
 }
 
+#[tokio::test]
+async fn from_the_command_line_a_running_product_is_reached_and_its_outbox_forgets_her_too() {
+    let funnel = crate::draft::Draft::new()
+        .sequence("news", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\n")
+        .load();
+    let listener = michi::server::listen(0).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let clock = michi::clock::Clock::frozen("2027-03-01T01:00:00Z".parse().unwrap());
+    let dev = michi::dev::Dev::in_memory(funnel.clone(), clock, "http://localhost").await.unwrap();
+    tokio::spawn(axum::serve(listener, michi::dev::router(dev.clone())).into_future());
+    let form = json!({"email": HER, "consent": true}).to_string();
+    let request =
+        axum::http::Request::post("http://localhost/opt-in").header("content-type", "application/json");
+    assert_eq!(dev.cloud().http(request.body(form.into()).unwrap()).await.status(), 200);
+    dev.cloud().settle().await;
+    assert_eq!(dev.cloud().mails().len(), 1);
+
+    let remote = michi::remote::cloud(None, port).unwrap();
+    let told = person::why(&remote, &funnel, HER, None).await.unwrap();
+    assert!(told.contains("one: sent"), "{told}");
+    assert!(michi::remote::score(&remote, &funnel, HER, dev.cloud().clock().now()).await.is_ok());
+    person::erase(&remote, HER, Duration::ZERO).await.unwrap();
+    person::empty_outbox(&remote, port, HER).await.unwrap();
+    assert!(dev.cloud().mails().is_empty());
+    assert!(person::export(&remote, HER).await.unwrap_err().to_string().contains("is no lead"));
+}
+
 /// The product behind a line that breaks after so many calls.
 fn breaking(world: &World, calls: usize) -> Cloud {
     let cloud = world.remote();
