@@ -276,6 +276,24 @@ impl World {
         answer
     }
 
+    /// The product as `michi` reaches it from the command line.
+    pub fn remote(&self) -> cloud::Cloud {
+        cloud_of(&self.cloud, "delivery")
+    }
+
+    /// All rows of all tables, each as its table's name and its attributes.
+    pub async fn rows(&self) -> Vec<String> {
+        let client = aws_sdk_dynamodb::Client::new(&self.cloud.sdk_config());
+        let mut rows = vec![];
+        for table in self.cloud.stack().tables.keys() {
+            let mut items = client.scan().table_name(table).into_paginator().items().send();
+            while let Some(item) = items.next().await {
+                rows.push(format!("{table} {:?}", item.unwrap()));
+            }
+        }
+        rows
+    }
+
     /// The figures of a day, counted now.
     pub async fn figures(&self, date: &str) -> Value {
         self.invoke("nightly-aggregation", json!({"date": date})).await.unwrap()["kpi_daily"][0].clone()

@@ -9,6 +9,7 @@ mod names;
 mod reasons;
 mod story;
 mod tasks;
+mod told;
 mod view;
 mod words;
 
@@ -43,6 +44,7 @@ use web::{
     request::Request,
 };
 
+pub use crate::told::{programs, why};
 use crate::{
     story::Story,
     view::{Sight, View},
@@ -153,8 +155,9 @@ impl Console {
             self.tables.consultations(&lead_id),
             self.tables.customers(&lead_id),
         )?;
+        let programs = programs(&self.tables, &self.funnel, &enrolments).await?;
         let person = Person { lead, ledger, timeline, enrolments };
-        let story = Story { person, consultations, purchases };
+        let story = Story { person, programs, consultations, purchases };
         let score = story.score(&self.funnel.scoring, score_on.map_or(now, |day| end_of(day, zone)));
         self.shown(&Sight::Lead { story: &story, score: score.as_ref(), score_on, now })
     }

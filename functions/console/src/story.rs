@@ -8,17 +8,22 @@ use domain::{
     engagement::{Engagement, EngagementState},
     event::Fact,
     score::{Score, Scoring},
-    sequence::{Enrolment, EnrolmentState},
+    sequence::{Enrolment, EnrolmentState, Program},
     time,
 };
 use serde::Serialize;
 
-use crate::names::{Names, Notice};
+use crate::{
+    names::{Names, Notice},
+    told::{Teller, Told},
+};
 
 /// All that is known of a person.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) person: Person,
+    /// Those of her enrolments, in their order.
+    pub(crate) programs: Vec<Program>,
     pub(crate) consultations: Vec<Consultation>,
     pub(crate) purchases: Vec<Customer>,
 }
@@ -50,6 +55,8 @@ pub(crate) struct Stay<'a> {
     #[serde(flatten)]
     pub(crate) enrolment: &'a Enrolment,
     pub(crate) standing: &'static str,
+    /// Its mails, those that are still to come too.
+    pub(crate) mails: Vec<Told>,
 }
 
 /// A score as it was at some moment.
@@ -92,13 +99,14 @@ impl Story {
     }
 
     /// The enrolments in the order of entry.
-    pub(crate) fn stays(&self) -> Vec<Stay<'_>> {
-        let mut stays: Vec<Stay<'_>> = self
-            .person
-            .enrolments
-            .iter()
-            .map(|enrolment| Stay { enrolment, standing: standing(enrolment) })
-            .collect();
+    pub(crate) fn stays(&self, teller: &Teller, now: DateTime<Utc>) -> Vec<Stay<'_>> {
+        let places = self.person.enrolments.iter().zip(&self.programs);
+        let stay = |(enrolment, program)| Stay {
+            enrolment,
+            standing: standing(enrolment),
+            mails: teller.mails(enrolment, program, &self.person, now),
+        };
+        let mut stays: Vec<Stay<'_>> = places.map(stay).collect();
         stays.sort_by_key(|stay| stay.enrolment.enrolled_at);
         stays
     }
@@ -113,7 +121,7 @@ impl Story {
 }
 
 /// Whoever is only watched is not inside.
-fn standing(enrolment: &Enrolment) -> &'static str {
+pub(crate) fn standing(enrolment: &Enrolment) -> &'static str {
     match enrolment.state {
         EnrolmentState::Active if enrolment.is_watching() => "watched",
         EnrolmentState::Active if enrolment.waiting => "waiting",
@@ -164,7 +172,7 @@ pub(crate) mod tests {
         lead::{self, Consent, Lead, OptIn, Preferences, Stage},
         machine::{Evidence, Touch},
         score::{Band, BehaviourRule, Once},
-        sequence::{Decision, WATCH},
+        sequence::{Act, Anchor, Decision, Step, WATCH, When},
         text::{LongText, ShortText},
         trigger::Trigger,
     };
@@ -266,6 +274,22 @@ pub(crate) mod tests {
                 ..enrolment("asleep", EnrolmentState::Active, "being watched")
             },
         ]
+    }
+
+    /// What the sequences in [`enrolments`] send, each mail an hour after the one before.
+    fn programs() -> Vec<Program> {
+        let program = |mails: &[&str]| {
+            let steps = mails.iter().enumerate().map(|(at, mail)| Step {
+                id: id(mail),
+                when: When::After { minutes: 60 },
+                act: Act::Send { mail: id(mail), calendar: false },
+                next: mails.get(at + 1).map(|next| id(next)),
+            });
+            Program { version: String::new(), anchor: Anchor::Entry, windows: vec![], steps: steps.collect() }
+        };
+        let mails: [&[&str]; 4] =
+            [&["welcome", "day-1", "day-2", "day-3", "day-4"], &["day-3", "day-5"], &["opened"], &["hello"]];
+        mails.map(program).into()
     }
 
     /// What she did besides the first opt-in, each with its moment.
@@ -407,6 +431,7 @@ pub(crate) mod tests {
         timeline.extend([opted_in.event, held.event]);
         timeline.sort_by_key(|event| event.occurred_at);
         Story {
+            programs: programs(),
             person: Person {
                 lead: Lead { preferences, ..opted_in.lead },
                 ledger: mails(),
@@ -490,8 +515,10 @@ pub(crate) mod tests {
     #[test]
     fn who_is_watched_or_waits_is_told_from_who_goes_on() {
         let story = story();
+        let teller = Teller::new(&funnel(Locale::En), Locale::En);
+        let stays = story.stays(&teller, at("2026-11-25T00:00:00Z"));
         let told: Vec<_> =
-            story.stays().iter().map(|stay| (stay.enrolment.sequence.to_string(), stay.standing)).collect();
+            stays.iter().map(|stay| (stay.enrolment.sequence.to_string(), stay.standing)).collect();
         let expected =
             [("nurture", "stopped"), ("onboarding", "active"), ("offer", "waiting"), ("asleep", "watched")];
         assert_eq!(told, expected.map(|(sequence, standing)| (sequence.to_owned(), standing)));

@@ -65,7 +65,9 @@ impl Console {
         let was_done = known.done_at.is_some();
         let task = known.done(self.cloud.now());
         if !was_done {
-            self.tables.put_task(&task).await?;
+            if !self.tables.put_task(&task).await? {
+                return Err(no_task().into());
+            }
             tracing::info!(task_id = %task.task_id, lead_id = %task.lead_id, "a task was done");
         }
         let query = chosen.map(|member| format!("?for={member}")).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 use content::{Funnel, Locale, format};
-use domain::{id::Id, time};
+use domain::{id::Id, lead, time};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context, value::Serde};
 use serde::Serialize;
 use web::problem::Problem;
@@ -17,6 +17,7 @@ use crate::{
     reasons::Reasons,
     story::{Scored, Story},
     tasks::Duties,
+    told::Teller,
     words::{Words, words},
 };
 
@@ -56,6 +57,7 @@ pub(crate) struct View {
     environment: Environment<'static>,
     words: Words,
     names: Names,
+    teller: Teller,
     zone: Tz,
 }
 
@@ -111,7 +113,7 @@ impl View {
         environment.add_filter("reason", move |stored: &str| reasons.why(stored));
         environment.add_filter("evidence", move |stored: &str| evidence.evidence(stored));
         environment.add_filter("points", move |stored: &str| points.points(stored));
-        Self { environment, words, names, zone }
+        Self { environment, words, names, teller: Teller::new(funnel, locale), zone }
     }
 
     /// Makes a page.
@@ -141,8 +143,9 @@ impl View {
                     today => value(time::day(*now, self.zone)),
                     now => time::iso(*now),
                     consultations => value(story.meetings(*now)),
-                    enrolments => value(story.stays()),
+                    enrolments => value(story.stays(&self.teller, *now)),
                     purchases => value(purchases),
+                    consents => value(lead::consents(&story.person.lead, &story.person.timeline)),
                     timeline => value(story.timeline(&self.names)),
                 };
                 ("lead.html", page)
@@ -215,7 +218,7 @@ fn month_name(date: NaiveDate, locale: Locale) -> String {
 }
 
 /// `2026年11月25日(水) 10:00`, `Wed 25 Nov 2026, 10:00`.
-fn moment(at: DateTime<Utc>, zone: Tz, locale: Locale) -> String {
+pub(crate) fn moment(at: DateTime<Utc>, zone: Tz, locale: Locale) -> String {
     let (day, clock) = (full_day(time::day(at, zone), zone, locale), format::time(at, zone));
     match locale {
         Locale::Ja => format!("{day} {clock}"),

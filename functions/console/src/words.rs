@@ -67,6 +67,15 @@ mod tests {
     }
 
     #[test]
+    fn whatever_can_be_said_of_a_mail_has_words() {
+        for locale in Locale::ALL {
+            let words = words(locale);
+            let said: BTreeSet<&str> = words["fates"].keys().map(String::as_str).collect();
+            assert_eq!(said, domain::fate::SAID.into_iter().chain(["then"]).collect());
+        }
+    }
+
+    #[test]
     fn every_figure_and_every_fact_has_a_name() {
         for locale in Locale::ALL {
             let words = words(locale);

@@ -41,7 +41,7 @@ impl Delivery {
             // Tomorrow's quota: the same tick again.
             return Ok(self.queue(&row, delay).await?);
         }
-        let (leads, more) = self.tables.leads_page(row.after.as_ref()).await?;
+        let (leads, next) = self.tables.leads_page(row.after.as_ref()).await?;
         let (mut taken, mut out, mut last) = (0, BTreeMap::new(), row.after.clone());
         let (mut cut, count) = (false, leads.len());
         for lead in leads {
@@ -62,7 +62,7 @@ impl Delivery {
             last = Some(lead_id);
         }
         tracing::info!(broadcast = %plan.id, people = count, taken, "a broadcast turned a page");
-        let next = row.turned(last.filter(|_| cut || more), taken, out, self.cloud.now());
+        let next = row.turned(if cut { last } else { next }, taken, out, self.cloud.now());
         if self.tables.put_broadcast(&next).await? {
             self.queue(&next, delay).await?;
         }

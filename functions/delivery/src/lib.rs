@@ -106,7 +106,7 @@ impl Delivery {
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
         let links = Links::new(Keys::load(&cloud).await?.link_keys());
         Ok(Self {
-            tables: Tables::new(&cloud),
+            tables: Tables::new(&cloud).keeping(funnel.retention),
             timers: Timers::new(&cloud)?,
             queues: Queues::new(&cloud)?,
             mailer: Mailer::new(&cloud)?,

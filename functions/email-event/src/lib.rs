@@ -45,7 +45,7 @@ impl EmailEvents {
     /// [`StartError`] if the environment is not as the template makes it.
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
         Ok(Self {
-            tables: Tables::new(&cloud),
+            tables: Tables::new(&cloud).keeping(funnel.retention),
             dead_letters: DeadLetters::new(&cloud, "email-event")?,
             funnel,
         })
@@ -89,23 +89,31 @@ impl EmailEvents {
     }
 
     async fn take(&self, notice: &Notice) -> Result<(), CallError> {
+        // Late news of somebody who was erased since is about nobody.
+        let lead = self.tables.lead(&notice.lead_id).await?;
+        if lead.is_none_or(|lead| lead.has_forgotten(notice.at)) {
+            return Ok(());
+        }
         if let News::Touched(touch) = &notice.news {
             // It becomes a fact when it comes from the queue.
             return self.touch(notice, touch).await.map(|_| ());
         }
-        if self.is_automatic_reply(notice).await? {
-            tracing::info!(lead_id = %notice.lead_id, "a mail that had arrived was answered by a machine");
-            return Ok(());
-        }
         if let Some(cause) = notice.news.closes_address() {
             self.suppress(&notice.lead_id, cause, notice.at).await?;
         }
+        // Every mail has its row before it is sent; one without was a mail to an earlier, erased life.
+        let row = self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?;
+        let Some(row) = row else { return Ok(()) };
+        if is_automatic_reply(notice, &row) {
+            tracing::info!(lead_id = %notice.lead_id, "a mail that had arrived was answered by a machine");
+            return Ok(());
+        }
         // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
-        // Delivery has mostly noted itself that SES took the mail; reading that is cheaper.
-        if notice.news != News::Sent || self.is_unsettled(notice).await? {
-            if let Some(note) = entry(notice) {
-                self.tables.note(&notice.lead_id, &notice.engagement_id, &note).await?;
-            }
+        // Delivery has mostly noted itself that SES took the mail.
+        let known = notice.news == News::Sent
+            && !matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
+        if let Some(note) = entry(notice).filter(|_| !known) {
+            self.tables.note(&notice.lead_id, &notice.engagement_id, &note).await?;
         }
         if matches!(notice.news, News::Bounced { bounce, .. } if bounce.is_soft()) {
             self.count_soft_bounces(notice).await?;
@@ -150,22 +158,6 @@ impl EmailEvents {
         Ok(())
     }
 
-    async fn is_unsettled(&self, notice: &Notice) -> Result<bool, CallError> {
-        let row = self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?;
-        let unsettled =
-            |row: &Engagement| matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
-        Ok(row.as_ref().is_some_and(unsettled))
-    }
-
-    /// SES tells an out-of-office reply as a general bounce, of a mail that was delivered.
-    async fn is_automatic_reply(&self, notice: &Notice) -> Result<bool, CallError> {
-        if !matches!(notice.news, News::Bounced { bounce: Bounce::General, .. }) {
-            return Ok(false);
-        }
-        let row = self.tables.engagement(&notice.lead_id, &notice.engagement_id).await?;
-        Ok(row.is_some_and(|row| row.delivered_at.is_some()))
-    }
-
     /// An address whose mails come back again and again is closed like one that bounced for good.
     async fn count_soft_bounces(&self, notice: &Notice) -> Result<(), CallError> {
         let ledger = self.tables.engagements(&notice.lead_id).await?;
@@ -193,6 +185,11 @@ impl EmailEvents {
         }
         Err(CallError { doing: "suppressing a lead", reason: "other writers got there first".to_owned() })
     }
+}
+
+/// SES tells an out-of-office reply as a general bounce, of a mail that was delivered.
+fn is_automatic_reply(notice: &Notice, row: &Engagement) -> bool {
+    matches!(notice.news, News::Bounced { bounce: Bounce::General, .. }) && row.delivered_at.is_some()
 }
 
 /// What the ledger learns; opens and clicks are judged there, not noted.

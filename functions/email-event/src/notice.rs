@@ -92,11 +92,9 @@ impl News {
             Self::Bounced { bounce: Bounce::Permanent, .. } => Some(SuppressionCause::Bounced),
             Self::Bounced { bounce: Bounce::Listed, .. } => Some(SuppressionCause::Listed),
             Self::Complained => Some(SuppressionCause::Complained),
-            Self::Bounced { .. }
-            | Self::Sent
-            | Self::Delivered
-            | Self::Touched(_)
-            | Self::Refused { .. } => None,
+            Self::Bounced { .. } | Self::Sent | Self::Delivered | Self::Touched(_) | Self::Refused { .. } => {
+                None
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use content::{
 };
 use domain::{
     email_address::EmailAddress,
+    erasure::Row,
     event::Event,
     id::Id,
     lead::{self, Consent, Lead, LeadChange, OptIn as OptInCommand},
@@ -58,7 +59,14 @@ impl OptIn {
     pub async fn start(cloud: Cloud, funnel: Arc<Funnel>) -> Result<Self, StartError> {
         let keys = Keys::load(&cloud).await?;
         let links = Links::new(keys.link_keys());
-        Ok(Self { tables: Tables::new(&cloud), keys, links, funnel, public_url: cloud.public_url()?, cloud })
+        Ok(Self {
+            tables: Tables::new(&cloud).keeping(funnel.retention),
+            keys,
+            links,
+            funnel,
+            public_url: cloud.public_url()?,
+            cloud,
+        })
     }
 
     /// Answers one request. Never fails: what goes wrong becomes an answer.
@@ -226,8 +234,19 @@ impl OptIn {
 
     async fn store(&self, lead_id: &Id, command: OptInCommand) -> Result<(), Failure> {
         for _ in 0..CONFLICT_RETRIES {
-            let known = self.tables.lead(lead_id).await?;
-            let before = known.as_ref().map_or(Condition::Absent, |lead| Condition::version(lead.version));
+            let (known, erased) = match self.tables.lead_row(lead_id).await? {
+                Some(Row::Lead(lead)) => (Some(*lead), None),
+                // Her old rows are being looked up by this very id.
+                Some(Row::Erased(erased)) if erased.rest.is_some() => {
+                    let told = "this address is being erased at this moment; try again in a few minutes";
+                    return Err(Problem::new(Status::Unavailable, told).into());
+                }
+                Some(Row::Erased(erased)) => (None, Some(erased)),
+                None => (None, None),
+            };
+            let version = known.as_ref().map(|lead| lead.version);
+            let version = version.or(erased.as_ref().map(|erased| erased.version));
+            let before = version.map_or(Condition::Absent, Condition::version);
             let take = if self.funnel.double_opt_in { lead::request_opt_in } else { lead::opt_in };
             let LeadChange { lead, event } = take(
                 known.clone(),
@@ -236,6 +255,10 @@ impl OptIn {
                 self.cloud.now(),
                 self.funnel.time_zone,
             );
+            let lead = match &erased {
+                Some(erased) => erased.begin_anew(lead),
+                None => lead,
+            };
             let both = self.tables.transaction().put(Table::Leads, &lead, &before)?.event(&event)?;
             match both.commit("opting a lead in").await? {
                 Commit::Done => return Ok(()),

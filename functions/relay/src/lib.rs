@@ -98,6 +98,13 @@ impl Relay {
     /// Ends come first, so that a fact that ends one sequence and starts another leaves the person
     /// in the new one.
     async fn event(&self, event: &Event) -> Result<(), CallError> {
+        let lead = match &event.lead_id {
+            Some(lead_id) => self.tables.lead(lead_id).await?,
+            None => None,
+        };
+        if !event.counts_for(lead.as_ref()) {
+            return Ok(());
+        }
         if concerns_people_inside(event, &self.funnel.sequences) {
             self.people_inside(event).await?;
         }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use axum::http::StatusCode;
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::id::Id;
 use serde_json::Value;
 
 use crate::aws::mail::Mail;
@@ -261,6 +262,11 @@ impl LocalCloud {
     pub fn take_mails(&self) -> Vec<Arc<Mail>> {
         let taken = self.0.aws.ses.take_mails().map_err(AwsError::from);
         seen("the outbox", taken)
+    }
+
+    /// Takes a person's mails out of the outbox, and those to the team about her; says how many.
+    pub fn forget_mails(&self, lead_id: &Id) -> usize {
+        seen("the outbox", self.0.aws.ses.forget_mails(lead_id).map_err(AwsError::from))
     }
 
     /// Pauses the account's sending, or lets it go on.

@@ -155,7 +155,9 @@ pub async fn start(local: &LocalCloud, funnel: &Arc<Funnel>) -> Result<(), Start
 /// # Errors
 /// [`TemplateError`] if the template can't be read.
 pub fn stack_environment(stack: &str, function: &str) -> Result<BTreeMap<String, String>, TemplateError> {
-    let stack = Stack::parse(TEMPLATE, stack, &BTreeMap::new())?;
+    // Only a policy speaks of it; it has no default, since nobody else's would do.
+    let parameters = BTreeMap::from([("SenderAddress".to_owned(), "mail@example.com".to_owned())]);
+    let stack = Stack::parse(TEMPLATE, stack, &parameters)?;
     Ok(stack.functions.get(function).map(|function| function.environment.clone()).unwrap_or_default())
 }
 

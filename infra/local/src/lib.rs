@@ -8,6 +8,7 @@ pub mod engine;
 pub mod faults;
 pub mod functions;
 pub mod gateway;
+pub mod person;
 pub mod preview;
 pub mod remote;
 pub mod server;

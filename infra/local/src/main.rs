@@ -1,18 +1,21 @@
 //! `michi`: everything on one machine.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use chrono::{NaiveDate, NaiveTime};
 use clap::{Args, Parser, Subcommand};
 use cloud::keys::Keys;
 use content::problem::Severity;
-use domain::{email_address::EmailAddress, id::Id, text::LongText};
-use michi::{dev, functions::load_funnel, remote, simulate};
+use domain::{email_address::EmailAddress, id::Id, limits::CLAIM_SETTLES_SECONDS, text::LongText};
+use michi::{dev, functions::load_funnel, person, remote, simulate};
 use tracing_subscriber::EnvFilter;
 use web::link::{Links, Purpose};
 
 /// The sample funnel, as seen from the root of the repository.
 const SAMPLE_FUNNEL: &str = "funnels/coaching";
+
+/// How long `michi dev` may still be at work for somebody: it looks every second.
+const DEV_SETTLES: Duration = Duration::from_secs(2);
 
 /// Marketing and sales funnels in your own AWS account, and on this machine.
 #[derive(Parser)]
@@ -38,6 +41,12 @@ enum Command {
     SendTest(SendTest),
     /// Say what a lead's score is made of
     Score(Score),
+    /// Say what became of a person's mails, what comes next, and why
+    Why(Why),
+    /// Print everything that is kept on a person, as one JSON document
+    Export(Person),
+    /// Erase a person: without --yes, say what would go
+    Erase(Erase),
     /// Print a token with which another system may tell facts; reads the SSM parameter's JSON
     Token {
         /// The other system's name: a-z, 0-9 and -
@@ -134,14 +143,6 @@ struct SendTest {
 }
 
 #[derive(Args)]
-struct Person {
-    /// A lead id, or a mail address
-    lead: String,
-    #[command(flatten)]
-    product: Where,
-}
-
-#[derive(Args)]
 struct Score {
     /// A lead id, or a mail address
     lead: String,
@@ -150,6 +151,33 @@ struct Score {
     on: Option<NaiveDate>,
     #[command(flatten)]
     product: Where,
+}
+
+#[derive(Args)]
+struct Person {
+    /// A lead id, or a mail address
+    person: String,
+    #[command(flatten)]
+    product: Where,
+}
+
+#[derive(Args)]
+struct Why {
+    /// A lead id, or a mail address
+    person: String,
+    /// Only this mail: its file name in `mails` without `.md`, or a step
+    mail: Option<String>,
+    #[command(flatten)]
+    product: Where,
+}
+
+#[derive(Args)]
+struct Erase {
+    #[command(flatten)]
+    whom: Person,
+    /// Do it; there is no way back
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Args)]
@@ -224,17 +252,20 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
             Ok(writeln!(std::io::stdout(), "{sent}")?)
         }
         Command::Score(options) => score(&options).await,
+        Command::Why(options) => why(&options).await,
+        Command::Export(options) => export(&options).await,
+        Command::Erase(options) => erase(&options).await,
         Command::Token { name, webhook_secret } => token(&name, webhook_secret),
         Command::Suppress(person) => {
             log("warn");
             let cloud = remote::cloud(person.product.stack.as_deref(), person.product.port)?;
-            Ok(writeln!(std::io::stdout(), "{}", remote::suppress(&cloud, &person.lead).await?)?)
+            Ok(writeln!(std::io::stdout(), "{}", remote::suppress(&cloud, &person.person).await?)?)
         }
         Command::Reopen { person, because } => {
             log("warn");
             let because = LongText::parse(&because).map_err(|error| format!("--because: {error}"))?;
             let cloud = remote::cloud(person.product.stack.as_deref(), person.product.port)?;
-            let told = remote::reopen(&cloud, &person.lead, &because).await?;
+            let told = remote::reopen(&cloud, &person.person, &because).await?;
             Ok(writeln!(std::io::stdout(), "{told}")?)
         }
         Command::Keygen { rotate } => keygen(rotate),
@@ -285,6 +316,40 @@ async fn score(options: &Score) -> Result<(), Box<dyn std::error::Error>> {
     };
     let told = remote::score(&cloud, &funnel, &options.lead, at).await?;
     Ok(writeln!(std::io::stdout(), "{told}")?)
+}
+
+async fn why(Why { person, mail, product }: &Why) -> Result<(), Box<dyn std::error::Error>> {
+    log("warn");
+    let funnel = load_funnel(&product.funnel)?;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let told = person::why(&cloud, &funnel, person, mail.as_deref()).await?;
+    Ok(writeln!(std::io::stdout(), "{told}")?)
+}
+
+async fn export(Person { person, product }: &Person) -> Result<(), Box<dyn std::error::Error>> {
+    log("warn");
+    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    Ok(writeln!(std::io::stdout(), "{}", person::export(&cloud, person).await?)?)
+}
+
+async fn erase(options: &Erase) -> Result<(), Box<dyn std::error::Error>> {
+    log("warn");
+    let Person { person, product } = &options.whom;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let mut out = std::io::stdout();
+    if !options.yes {
+        return Ok(writeln!(out, "{}", person::what_goes(&cloud, person).await?)?);
+    }
+    let settles = match product.stack {
+        Some(_) => Duration::from_secs(CLAIM_SETTLES_SECONDS.unsigned_abs()),
+        None => DEV_SETTLES,
+    };
+    writeln!(out, "erasing; this takes {} seconds or more", settles.as_secs())?;
+    let told = person::erase(&cloud, person, settles).await?;
+    if product.stack.is_none() {
+        person::empty_outbox(&cloud, product.port, person).await?;
+    }
+    Ok(writeln!(out, "{told}")?)
 }
 
 fn token(name: &Id, webhook_secret: bool) -> Result<(), Box<dyn std::error::Error>> {

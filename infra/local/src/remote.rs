@@ -42,6 +42,15 @@ pub enum RemoteError {
     /// There is no such mail.
     #[error("there is no mail `{0}`; there are {1}")]
     NoMail(String, String),
+    /// The document can't be written.
+    #[error("the document can't be written: {0}")]
+    Document(#[from] serde_json::Error),
+    /// There is no randomness to be had.
+    #[error("no random key: {0}")]
+    Random(String),
+    /// `michi dev` still has her mails.
+    #[error("her rows are erased, but `michi dev` did not empty its outbox of her mails: {0}; run it again")]
+    Outbox(String),
     /// The mail can't be made.
     #[error(transparent)]
     Render(#[from] RenderProblem),
@@ -70,6 +79,15 @@ pub fn cloud(stack: Option<&str>, port: u16) -> Result<Cloud, RemoteError> {
     }
 }
 
+/// Whom a lead id or a mail address means.
+pub(crate) async fn lead_id(cloud: &Cloud, person: &str) -> Result<Id, RemoteError> {
+    match (Id::parse(person), EmailAddress::parse(person)) {
+        (_, Ok(address)) => Ok(Keys::load(cloud).await?.lead_id(&address)),
+        (Ok(id), _) => Ok(id),
+        _ => Err(RemoteError::NoLead(person.to_owned())),
+    }
+}
+
 /// A lead's score and what it is made of, at a moment.
 ///
 /// # Errors
@@ -95,14 +113,6 @@ pub async fn score(
         lines.push(format!("{when:<18}{:>+5}  {}", entry.points, entry.what));
     }
     Ok(lines.join("\n"))
-}
-
-async fn lead_id(cloud: &Cloud, lead: &str) -> Result<Id, RemoteError> {
-    match (Id::parse(lead), EmailAddress::parse(lead)) {
-        (_, Ok(address)) => Ok(Keys::load(cloud).await?.lead_id(&address)),
-        (Ok(id), _) => Ok(id),
-        _ => Err(RemoteError::NoLead(lead.to_owned())),
-    }
 }
 
 /// Stops all mail to somebody. SES's suppression list is told in the night.

@@ -21,14 +21,16 @@ impl Bus {
         Ok(Self { client: Client::new(&cloud.sdk), name: cloud.env.get("EVENT_BUS")? })
     }
 
-    /// Publishes a fact. It carries ids and no personal data; a listener may get it twice and
+    /// Publishes a fact. It carries ids and no personal data (the consent and what another system
+    /// told stay in its row); a listener may get it twice and
     /// tells by `event_id`.
     ///
     /// # Errors
     /// [`CallError`] if the bus did not take it.
     pub async fn publish(&self, event: &Event) -> Result<(), CallError> {
         let doing = "publishing a fact";
-        let detail = serde_json::to_string(event).map_err(|error| CallError::new(doing, error))?;
+        let detail = serde_json::to_string(&event.without_personal_data())
+            .map_err(|error| CallError::new(doing, error))?;
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.name)
             .source("michi")

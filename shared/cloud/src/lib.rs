@@ -3,6 +3,8 @@
 //! concern here.
 
 pub mod bus;
+pub mod dossier;
+pub mod erase;
 pub mod keys;
 pub mod mailer;
 pub mod person;

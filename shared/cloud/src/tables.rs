@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, KeysAndAttributes},
 };
-use aws_smithy_async::rt::sleep::AsyncSleep;
+use aws_smithy_async::{rt::sleep::AsyncSleep, time::SharedTimeSource};
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::{
     broadcast::Broadcast,
@@ -14,11 +14,13 @@ use domain::{
     consultation::{Consultation, Slot},
     customer::Customer,
     engagement::Engagement,
+    erasure::Row,
     event::Event,
     id::Id,
     kpi::KpiDaily,
     lead::{Lead, ListReason},
     limits::{BROADCAST_PAGE, CONFLICT_RETRIES, EVENT_SHARDS, KEYS_PER_BATCH},
+    retention::Retention,
     sequence::{Enrolment, Inside, Program, Sequence},
     task::Task,
     time::iso,
@@ -82,7 +84,12 @@ impl Table {
 pub struct Tables {
     client: Client,
     prefix: String,
+    clock: SharedTimeSource,
+    retention: Retention,
 }
+
+/// When DynamoDB may remove a row, in seconds since 1970; it takes up to two days over it.
+const EXPIRES: &str = "expires_at";
 
 /// The row of an event: its partition, and the timeline index for the kinds that stand there.
 #[derive(Serialize)]
@@ -130,7 +137,33 @@ pub enum Claimed {
 impl Tables {
     /// The stack's tables; `TABLE_PREFIX` may be empty.
     pub fn new(cloud: &Cloud) -> Self {
-        Self { client: Client::new(&cloud.sdk), prefix: cloud.env.get("TABLE_PREFIX").unwrap_or_default() }
+        Self {
+            client: Client::new(&cloud.sdk),
+            prefix: cloud.env.get("TABLE_PREFIX").unwrap_or_default(),
+            clock: cloud.sdk.time_source().unwrap_or_default(),
+            retention: Retention::default(),
+        }
+    }
+
+    /// The same tables; what is written from now on is kept as long as this says.
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// Whether a row is still to be kept; DynamoDB removes it later than that.
+    pub(crate) fn is_kept(&self, item: &Item) -> bool {
+        let expires = item.get(EXPIRES).and_then(|at| at.as_n().ok()?.parse::<i64>().ok());
+        expires.is_none_or(|expires| DateTime::<Utc>::from(self.clock.now()).timestamp() < expires)
+    }
+
+    pub(crate) fn event_item(&self, event: &Event) -> Result<Item, CallError> {
+        let timeline_lead_id = event.lead_id.as_ref().filter(|_| event.fact.kind().on_timeline());
+        let row = EventRow { day_shard: day_shard(event), timeline_lead_id, event };
+        Ok(expiring(to_item(&row)?, self.retention.fact_goes(event)))
+    }
+
+    fn engagement_item(&self, row: &Engagement) -> Result<Item, CallError> {
+        Ok(expiring(to_item(row)?, self.retention.mail_goes(row.claimed_at)))
     }
 
     /// Waits as the SDK's clients do before they try again: on one machine that takes no time.
@@ -153,12 +186,22 @@ impl Tables {
         Transaction::new(self)
     }
 
-    /// A lead, as it is at this moment.
+    /// A lead, as it is at this moment. Whoever was erased is none.
     ///
     /// # Errors
     /// [`CallError`], as for every method here.
     pub async fn lead(&self, lead_id: &Id) -> Result<Option<Lead>, CallError> {
-        self.get(Table::Leads, &[("lead_id", lead_id.as_str())], "reading a lead").await
+        Ok(match self.lead_row(lead_id).await? {
+            Some(Row::Lead(lead)) => Some(*lead),
+            Some(Row::Erased(_)) | None => None,
+        })
+    }
+
+    /// What stands under a lead's id.
+    pub async fn lead_row(&self, lead_id: &Id) -> Result<Option<Row>, CallError> {
+        let doing = "reading a lead";
+        let item = self.get_item(Table::Leads, &[("lead_id", lead_id.as_str())], doing).await?;
+        item.map(|item| lead_row(item, doing)).transpose()
     }
 
     /// A consultation.
@@ -228,7 +271,7 @@ impl Tables {
 
     /// Who still has to be put on SES's suppression list. The index is a moment behind.
     pub async fn to_list(&self, reason: ListReason) -> Result<Vec<Id>, CallError> {
-        #[derive(serde::Deserialize)]
+        #[derive(Deserialize)]
         struct Key {
             lead_id: Id,
         }
@@ -238,9 +281,9 @@ impl Tables {
         Ok(found.into_iter().map(|key| key.lead_id).collect())
     }
 
-    /// One page of all leads after this one, in the table's own order, and whether there are more.
-    /// Only a broadcast, which is about everybody, looks at everybody.
-    pub async fn leads_page(&self, after: Option<&Id>) -> Result<(Vec<Lead>, bool), CallError> {
+    /// One page of all leads after this one, in the table's own order, and after which the next one
+    /// comes; none after the last. Only a broadcast, which is about everybody, looks at everybody.
+    pub async fn leads_page(&self, after: Option<&Id>) -> Result<(Vec<Lead>, Option<Id>), CallError> {
         let doing = "reading a page of leads";
         let start =
             after.map(|id| HashMap::from([("lead_id".to_owned(), AttributeValue::S(id.to_string()))]));
@@ -253,8 +296,15 @@ impl Tables {
             .send()
             .await
             .map_err(|error| CallError::new(doing, error))?;
-        let more = answer.last_evaluated_key.is_some();
-        Ok((rows(answer.items.unwrap_or_default(), doing)?, more))
+        let last = answer.last_evaluated_key.unwrap_or_default().remove("lead_id");
+        let last = last.and_then(|id| id.as_s().ok().and_then(|id| Id::parse(id).ok()));
+        let mut leads = vec![];
+        for item in answer.items.unwrap_or_default() {
+            if let Row::Lead(lead) = lead_row(item, doing)? {
+                leads.push(*lead);
+            }
+        }
+        Ok((leads, last))
     }
 
     /// A version of a sequence's program that was kept for the people inside.
@@ -310,11 +360,19 @@ impl Tables {
         self.put(Table::Tasks, to_item(task)?, &Condition::Absent, "making a task").await
     }
 
-    /// Writes a task over itself.
-    pub async fn put_task(&self, task: &Task) -> Result<(), CallError> {
-        let request =
-            self.client.put_item().table_name(self.name(Table::Tasks)).set_item(Some(to_item(task)?));
-        request.send().await.map(|_| ()).map_err(|error| CallError::new("writing a task", error))
+    /// Writes a task over itself. `false` when it is gone: its person was erased.
+    pub async fn put_task(&self, task: &Task) -> Result<bool, CallError> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(self.name(Table::Tasks))
+            .set_item(Some(to_item(task)?))
+            .condition_expression("attribute_exists(task_id)");
+        unless_refused(
+            request.send().await.map_err(|error| error.into_service_error()),
+            "writing a task",
+            |error| error.is_conditional_check_failed_exception(),
+        )
     }
 
     /// How far a broadcast is.
@@ -398,6 +456,12 @@ impl Tables {
             .await
     }
 
+    /// All tasks about a person.
+    pub async fn tasks(&self, lead_id: &Id) -> Result<Vec<Task>, CallError> {
+        self.query(Table::Tasks, Some("by_lead"), ("lead_id", lead_id.as_str()), "reading a lead's tasks")
+            .await
+    }
+
     /// One page of a day's events in one of its shards (0 to [`EVENT_SHARDS`] − 1), and where the
     /// next page starts.
     pub async fn events_page(
@@ -450,7 +514,7 @@ impl Tables {
 
     /// Writes an event. `false` when it was there already: the same fact, told again.
     pub async fn add_event(&self, event: &Event) -> Result<bool, CallError> {
-        self.put(Table::Events, event_item(event)?, &Condition::Absent, "writing an event").await
+        self.put(Table::Events, self.event_item(event)?, &Condition::Absent, "writing an event").await
     }
 
     /// Writes a day's figures, over earlier ones.
@@ -547,7 +611,8 @@ impl Tables {
         lead: &Lead,
         recent_mails: Option<Vec<DateTime<Utc>>>,
     ) -> Result<Claimed, CallError> {
-        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed(row))?;
+        let transaction =
+            self.transaction().put_item(Table::EmailEngagement, self.engagement_item(row)?, &unclaimed(row));
         let unchanged = Condition::version(lead.version);
         let transaction = match recent_mails {
             None => transaction.check(Table::Leads, lead.lead_id.as_str(), &unchanged),
@@ -565,7 +630,8 @@ impl Tables {
 
     /// Claims a mail to somebody of the team, whose consent nobody has to ask for.
     pub async fn claim_notice(&self, row: &Engagement) -> Result<Claimed, CallError> {
-        let transaction = self.transaction().put(Table::EmailEngagement, row, &unclaimed(row))?;
+        let transaction =
+            self.transaction().put_item(Table::EmailEngagement, self.engagement_item(row)?, &unclaimed(row));
         Ok(match transaction.commit("claiming a notice").await? {
             Commit::Done => Claimed::Yes,
             Commit::Refused(_) => Claimed::Taken,
@@ -574,7 +640,8 @@ impl Tables {
 
     /// Writes into the ledger that a mail was not sent, and why, if nothing is there yet.
     pub async fn skip_send(&self, row: &Engagement) -> Result<bool, CallError> {
-        self.put(Table::EmailEngagement, to_item(row)?, &Condition::Absent, "writing the send ledger").await
+        let item = self.engagement_item(row)?;
+        self.put(Table::EmailEngagement, item, &Condition::Absent, "writing the send ledger").await
     }
 
     /// Changes the ledger's row of a send: sets the attributes, on a condition over `state` (or
@@ -720,6 +787,16 @@ impl Tables {
         key: &[(&str, &str)],
         doing: &'static str,
     ) -> Result<Option<T>, CallError> {
+        let item = self.get_item(table, key, doing).await?;
+        item.map(|item| row(item, doing)).transpose()
+    }
+
+    async fn get_item(
+        &self,
+        table: Table,
+        key: &[(&str, &str)],
+        doing: &'static str,
+    ) -> Result<Option<Item>, CallError> {
         let key = key
             .iter()
             .map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned())))
@@ -727,10 +804,10 @@ impl Tables {
         let request =
             self.client.get_item().table_name(self.name(table)).set_key(Some(key)).consistent_read(true);
         let answer = request.send().await.map_err(|error| CallError::new(doing, error))?;
-        answer.item.map(|item| row(item, doing)).transpose()
+        Ok(answer.item.filter(|item| self.is_kept(item)))
     }
 
-    async fn query<T: DeserializeOwned>(
+    pub(crate) async fn query<T: DeserializeOwned>(
         &self,
         table: Table,
         index: Option<&str>,
@@ -754,7 +831,8 @@ impl Tables {
                 .send()
                 .await
                 .map_err(|error| CallError::new(doing, error))?;
-            found.extend(rows(answer.items.unwrap_or_default(), doing)?);
+            let kept = answer.items.unwrap_or_default().into_iter().filter(|item| self.is_kept(item));
+            found.extend(rows(kept.collect(), doing)?);
             start = answer.last_evaluated_key;
             if start.is_none() {
                 return Ok(found);
@@ -769,7 +847,8 @@ impl Transaction<'_> {
     /// # Errors
     /// [`CallError`] if the row can't be put into DynamoDB's form.
     pub fn event(self, event: &Event) -> Result<Self, CallError> {
-        Ok(self.put_item(Table::Events, event_item(event)?, &Condition::Absent))
+        let item = self.tables().event_item(event)?;
+        Ok(self.put_item(Table::Events, item, &Condition::Absent))
     }
 
     /// Claims a slot for a consultation.
@@ -833,20 +912,27 @@ fn unclaimed(row: &Engagement) -> Condition {
     }
 }
 
-fn event_item(event: &Event) -> Result<Item, CallError> {
-    let timeline_lead_id = event.lead_id.as_ref().filter(|_| event.fact.kind().on_timeline());
-    to_item(&EventRow { day_shard: day_shard(event), timeline_lead_id, event })
+fn expiring(mut item: Item, at: Option<DateTime<Utc>>) -> Item {
+    item.extend(at.map(|at| (EXPIRES.to_owned(), AttributeValue::N(at.timestamp().to_string()))));
+    item
 }
 
-fn day_shard(event: &Event) -> String {
+pub(crate) fn day_shard(event: &Event) -> String {
     // Any even spread will do, as long as the same event always falls into the same shard.
     let sum =
         event.event_id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     format!("{}#{}", event.day, sum % u32::from(EVENT_SHARDS))
 }
 
-fn rows<T: DeserializeOwned>(items: Vec<Item>, doing: &'static str) -> Result<Vec<T>, CallError> {
+pub(crate) fn rows<T: DeserializeOwned>(items: Vec<Item>, doing: &'static str) -> Result<Vec<T>, CallError> {
     items.into_iter().map(|item| row(item, doing)).collect()
+}
+
+fn lead_row(item: Item, doing: &'static str) -> Result<Row, CallError> {
+    Ok(match item.contains_key("email") {
+        true => Row::Lead(Box::new(row(item, doing)?)),
+        false => Row::Erased(row(item, doing)?),
+    })
 }
 
 fn row<T: DeserializeOwned>(item: Item, doing: &'static str) -> Result<T, CallError> {

@@ -89,6 +89,10 @@ impl<'a> Transaction<'a> {
         Ok(self.put_item(table, item, condition))
     }
 
+    pub(crate) fn tables(&self) -> &'a Tables {
+        self.tables
+    }
+
     pub(crate) fn put_item(mut self, table: Table, item: Item, condition: &Condition) -> Self {
         let (expression, names, values) = condition.expression(table.key());
         let put = Put::builder()

@@ -10,6 +10,7 @@ use domain::customer::Plan;
 use domain::email_address::EmailAddress;
 use domain::goal::Goal;
 use domain::id::Id;
+use domain::retention::Retention;
 use domain::score::Scoring;
 use domain::sending::Cap;
 use domain::sequence::Sequence;
@@ -50,6 +51,7 @@ pub struct Funnel {
     pub team: Vec<Member>,
     /// At most so many marketing mails in so many days, over all sequences.
     pub cap: Option<Cap>,
+    pub retention: Retention,
     /// At least one.
     pub lead_magnets: Vec<LeadMagnet>,
     pub consultation: Option<ConsultationOffer>,

@@ -573,6 +573,13 @@ const RICH_SLIPS: &[Slip] = &[
         &["funnel.toml:115:17: `mails` is out of range\n  mend: write a whole number from 1 to 1000"],
     ),
     (
+        &[("funnel.toml", "quiet_hours = \"21:00-07:00\"", "[retention]\nvisits = 7\nmail = 30")],
+        &[
+            "funnel.toml:116:10: `visits` is out of range\n  mend: write a whole number from 30 to 3650",
+            "funnel.toml:117:1: unknown key `mail` in [retention]\n  mend: did you mean `mails`?",
+        ],
+    ),
+    (
         &[("sequences/order.toml", "{ fact = \"ordered\" }", "\"ordered\"")],
         &[
             "sequences/order.toml:3:10: no fact is called `ordered`\n  mend: it is one of the funnel's: write `{ fact = \"ordered\" }`",

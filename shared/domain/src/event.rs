@@ -2,11 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, DurationRound, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, lead::Stage, limits::PAGE_VIEW_MINUTES, time};
+use crate::{
+    id::Id,
+    lead::{Consent, Stage},
+    limits::PAGE_VIEW_MINUTES,
+    time,
+};
+
+/// What the ids of facts begin with whose person was erased.
+const ERASED: &str = "erased.";
 
 /// One row of the Events table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +29,9 @@ pub struct Event {
     /// Whom it concerns. Visits before an opt-in concern nobody yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead_id: Option<Id>,
+    /// The consent that was given with it: evidence that later consents don't overwrite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<Box<Consent>>,
     /// What happened.
     #[serde(flatten)]
     pub fact: Fact,
@@ -35,8 +46,85 @@ impl Event {
             day: time::day(occurred_at, zone),
             occurred_at,
             lead_id: Some(lead_id.clone()),
+            consent: None,
             fact,
         }
+    }
+
+    /// The same fact with the consent that was given with it.
+    pub fn with_consent(self, consent: &Consent) -> Self {
+        Self { consent: Some(Box::new(consent.clone())), ..self }
+    }
+
+    /// The fact as others may hear of it: without the consent's words and places, and without what
+    /// another system told of the person.
+    pub fn without_personal_data(&self) -> Self {
+        let fact = match &self.fact {
+            Fact::Told { fact, .. } => Fact::Told { fact: fact.clone(), values: BTreeMap::new() },
+            other => other.clone(),
+        };
+        Self { consent: None, fact, ..self.clone() }
+    }
+
+    /// The fact without a trace of whom it concerned, so that a day that is counted again counts
+    /// the same. `key` is secret and thrown away afterwards: with it the same fact, visitor and
+    /// mail always get the same new id, without it nobody finds the old one.
+    pub fn anonymous(&self, key: &str) -> Self {
+        let new_id = |prefix: &str, id: &str| Id::derived(prefix, &[key, id]);
+        let mut fact = self.without_personal_data().fact;
+        match &mut fact {
+            Fact::Visited { visitor_id, referrer, utm, .. } => {
+                *visitor_id = new_id("v", visitor_id.as_str());
+                *referrer = None;
+                utm.clear();
+            }
+            Fact::OptedIn { visitor_id, utm, .. } => {
+                *visitor_id = None;
+                utm.clear();
+            }
+            Fact::MailSent { engagement_id, .. }
+            | Fact::MailUnknown { engagement_id, .. }
+            | Fact::MailDelivered { engagement_id, .. }
+            | Fact::MailOpened { engagement_id, .. }
+            | Fact::MailClicked { engagement_id, .. }
+            | Fact::MailBounced { engagement_id, .. }
+            | Fact::MailComplained { engagement_id, .. } => {
+                *engagement_id = new_id("m", engagement_id).to_string();
+            }
+            Fact::ConsultationBooked { consultation_id, .. }
+            | Fact::ConsultationRescheduled { consultation_id, .. }
+            | Fact::ConsultationCancelled { consultation_id, .. }
+            | Fact::ConsultationHeld { consultation_id }
+            | Fact::ConsultationMissed { consultation_id } => {
+                *consultation_id = new_id("c", consultation_id.as_str());
+            }
+            Fact::ApplicationSubmitted { application_id, .. } => {
+                *application_id = new_id("a", application_id.as_str());
+            }
+            Fact::CustomerPaid { customer_id, .. } => *customer_id = new_id("u", customer_id.as_str()),
+            Fact::OptInRequested { .. }
+            | Fact::Unsubscribed {}
+            | Fact::PreferencesChanged {}
+            | Fact::PageSeen { .. }
+            | Fact::Tagged { .. }
+            | Fact::StageChanged { .. }
+            | Fact::ScoreCrossed { .. }
+            | Fact::Told { .. } => {}
+        }
+        Self {
+            event_id: format!("{ERASED}{}", new_id("e", &self.event_id)),
+            day: self.day,
+            // To the hour: the second of a click could be looked up elsewhere.
+            occurred_at: self.occurred_at.duration_trunc(TimeDelta::hours(1)).unwrap_or(self.occurred_at),
+            lead_id: None,
+            consent: None,
+            fact,
+        }
+    }
+
+    /// Whether whom it concerned was erased: it is only counted any more.
+    pub fn is_anonymous(&self) -> bool {
+        self.event_id.starts_with(ERASED)
     }
 
     /// A page seen by somebody known. Views of a page within the same half hour are one fact.
@@ -61,6 +149,7 @@ impl Event {
             day: time::day(now, zone),
             occurred_at: now,
             lead_id: None,
+            consent: None,
             fact: Fact::Visited {
                 visitor_id: visitor_id.clone(),
                 page: page.to_owned(),

@@ -73,6 +73,9 @@ pub struct Lead {
     pub utm: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+    /// When an earlier life of hers in here was erased: facts up to then are not about her.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::stored_option")]
+    pub erased_at: Option<DateTime<Utc>>,
     /// Counts the row's changes; a write is made on condition of the version it was decided on.
     pub version: u64,
 }
@@ -268,6 +271,50 @@ pub struct Consent {
     pub confirmed_ip: Option<String>,
 }
 
+/// A consent, and what it is worth.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Standing {
+    #[serde(flatten)]
+    pub consent: Consent,
+    pub standing: ConsentStanding,
+}
+
+/// What a consent on record is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsentStanding {
+    /// The one that mail goes out on.
+    Present,
+    /// It waits for its confirmation (double opt-in).
+    Pending,
+    /// A later one took its place, or the person took it back.
+    Earlier,
+}
+
+/// Every consent of a person that is on record, oldest first: her row holds the present one, the
+/// facts with which she gave them the earlier ones.
+pub fn consents(lead: &Lead, timeline: &[Event]) -> Vec<Standing> {
+    let present = match lead.mailing {
+        Mailing::Pending => ConsentStanding::Pending,
+        Mailing::Subscribed => ConsentStanding::Present,
+        Mailing::Unsubscribed | Mailing::Suppressed => ConsentStanding::Earlier,
+    };
+    let pending = lead.pending_consent.iter().map(|consent| (ConsentStanding::Pending, consent));
+    let mut all: Vec<Standing> = vec![];
+    let kept = timeline.iter().filter_map(|event| event.consent.as_deref());
+    let kept = kept.map(|consent| (ConsentStanding::Earlier, consent));
+    for (standing, consent) in kept.chain([(present, &lead.consent)]).chain(pending) {
+        // One that was asked for and then confirmed is one.
+        let same = |known: &Standing| {
+            known.standing == ConsentStanding::Earlier && known.consent.given_at == consent.given_at
+        };
+        all.retain(|known| !same(known));
+        all.push(Standing { consent: consent.clone(), standing });
+    }
+    all.sort_by_key(|standing| standing.consent.given_at);
+    all
+}
+
 /// An opt-in whose every field has been checked.
 #[derive(Debug, Clone)]
 pub struct OptIn {
@@ -309,7 +356,8 @@ pub fn opt_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>,
         visitor_id: form.visitor_id.clone(),
         utm: form.utm.clone(),
     };
-    let event = Event::about(&lead_id, &format!("{lead_id}.{magnet}.{day}"), fact, now, zone);
+    let event = Event::about(&lead_id, &format!("{lead_id}.{magnet}.{day}"), fact, now, zone)
+        .with_consent(&form.consent);
     let lead = taken_in(known, lead_id, form, now);
     let suppression = lead.suppression.map(|it| Suppression { before: opened(it.before), ..it });
     let lead = Lead { mailing: opened(lead.mailing), suppression, pending_consent: None, ..lead };
@@ -346,7 +394,7 @@ pub fn request_opt_in(
         known.as_ref().filter(|lead| lead.mailing == Mailing::Unsubscribed && lead.pending_consent.is_none());
     let again = left.map(|lead| format!(".{}", lead.version)).unwrap_or_default();
     let key = format!("{lead_id}.{}{again}", time::day(now, zone));
-    let event = Event::about(&lead_id, &key, fact, now, zone);
+    let event = Event::about(&lead_id, &key, fact, now, zone).with_consent(&form.consent);
     // What was agreed to before stays on record until the new words are confirmed.
     let earlier = known.as_ref().map(|lead| (lead.mailing, lead.consent.clone()));
     let lead = taken_in(known, lead_id, form, now);
@@ -374,10 +422,11 @@ pub fn confirm_opt_in(lead: Lead, ip: Option<String>, now: DateTime<Utc>, zone: 
         visitor_id: lead.visitor_id.clone(),
         utm: lead.utm.clone(),
     };
-    let event = Event::about(&lead.lead_id, &key, fact, now, zone);
+    let consent = Consent { confirmed_at: Some(now), confirmed_ip: ip, ..consent };
+    let event = Event::about(&lead.lead_id, &key, fact, now, zone).with_consent(&consent);
     let lead = Lead {
         mailing: opened(lead.mailing),
-        consent: Consent { confirmed_at: Some(now), confirmed_ip: ip, ..consent },
+        consent,
         pending_consent: None,
         opt_in_date: if first { now } else { lead.opt_in_date },
         version: lead.version + 1,
@@ -426,6 +475,7 @@ fn taken_in(known: Option<Lead>, lead_id: Id, form: OptIn, now: DateTime<Utc>) -
             visitor_id: form.visitor_id,
             utm: form.utm,
             attributes: form.attributes,
+            erased_at: None,
             version: 1,
         },
         // Nobody has said yet that the address is hers: the form that she confirms counts.
@@ -552,7 +602,8 @@ pub fn resubscribe(
 ) -> LeadChange {
     let version = lead.version + 1;
     let key = format!("{}.{version}", lead.lead_id);
-    let event = Event::about(&lead.lead_id, &key, Fact::PreferencesChanged {}, now, zone);
+    let event =
+        Event::about(&lead.lead_id, &key, Fact::PreferencesChanged {}, now, zone).with_consent(&consent);
     let lead = Lead { preferences, consent, mailing: opened(lead.mailing), version, ..lead };
     LeadChange { lead, event }
 }

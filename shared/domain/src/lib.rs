@@ -10,7 +10,9 @@ pub mod consultation;
 pub mod customer;
 pub mod email_address;
 pub mod engagement;
+pub mod erasure;
 pub mod event;
+pub mod fate;
 pub mod goal;
 pub mod id;
 pub mod kpi;
@@ -19,6 +21,7 @@ pub mod limits;
 pub mod mac;
 pub mod machine;
 pub mod relay;
+pub mod retention;
 #[cfg(test)]
 mod samples;
 pub mod score;

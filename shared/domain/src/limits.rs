@@ -95,3 +95,8 @@ pub const LISTED_PER_NIGHT: usize = 100;
 pub const VERDICT_SECONDS: i64 = 60;
 /// Opens and clicks of one mail that its row in the ledger keeps: a row is written in whole.
 pub const TOUCHES_KEPT: usize = 16;
+/// Visits of a person's browser up to so many days before her first opt-in count as hers when her
+/// data are exported or erased.
+pub const VISITS_BEFORE_DAYS: i64 = 90;
+/// Shortest time that details may be kept, in days: longer than late news and recounts look back.
+pub const RETENTION_DAYS: i64 = 30;

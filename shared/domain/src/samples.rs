@@ -102,6 +102,7 @@ pub(crate) fn person() -> Person {
         visitor_id: None,
         utm: BTreeMap::new(),
         attributes: BTreeMap::new(),
+        erased_at: None,
         version: 1,
     };
     let alone = Person {

@@ -446,7 +446,8 @@ impl Auditor {
             *sends.entry((send.lead_id.clone(), send.engagement_id.clone())).or_default() += 1;
         }
         for (key, counts) in &outcomes {
-            let (sent, seen) = (counts.get("mail_sent").copied().unwrap_or(0), sends.get(key).copied().unwrap_or(0));
+            let (sent, seen) =
+                (counts.get("mail_sent").copied().unwrap_or(0), sends.get(key).copied().unwrap_or(0));
             if sent > seen {
                 broken.push(format!("4: {} counts as sent {sent} times, SES took it {seen} times", key.1));
             }

@@ -81,9 +81,9 @@ fn commit() -> String {
 
 fn one(stage: &Stage, what: Play, keep: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let played = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-        runtime.block_on(play(stage, what, keep)).map_err(|error| error.to_string())
-    });
+    let played = runtime
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(play(stage, what, keep)).map_err(|error| error.to_string()));
     played.unwrap_or_else(|error| Outcome { broken: vec![error], ..Outcome::default() })
 }
 

@@ -45,25 +45,74 @@ const WAYS_TO_LEAVE: [(&str, &str); 4] = [
     ("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click"),
     ("application/x-www-form-urlencoded", ""),
     ("text/plain", "List-Unsubscribe=One-Click"),
-    ("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n"),
+    (
+        "multipart/form-data; boundary=x",
+        "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n",
+    ),
 ];
 
 /// Something that somebody has set out to do.
 #[derive(Clone, Debug)]
 pub enum Act {
-    OptIn { who: usize, magnet: &'static str, twice: bool, tries: u32 },
-    Open { mail: Arc<Mail>, machine: bool },
-    Click { mail: Arc<Mail>, machine: bool },
-    Leave { who: usize, tries: u32 },
-    Complain { mail: Arc<Mail> },
-    Prefer { who: usize, url: String, pause: bool, tries: u32 },
-    Book { who: usize, token: String, tries: u32 },
-    Move { who: usize, url: String, tries: u32 },
-    Cancel { who: usize, url: String, tries: u32 },
-    Apply { who: usize, token: String, tries: u32 },
-    Pay { session: String, tries: u32 },
-    Conclude { consultation: String, tries: u32 },
-    Broadcast { command: &'static str, tries: u32 },
+    OptIn {
+        who: usize,
+        magnet: &'static str,
+        twice: bool,
+        tries: u32,
+    },
+    Open {
+        mail: Arc<Mail>,
+        machine: bool,
+    },
+    Click {
+        mail: Arc<Mail>,
+        machine: bool,
+    },
+    Leave {
+        who: usize,
+        tries: u32,
+    },
+    Complain {
+        mail: Arc<Mail>,
+    },
+    Prefer {
+        who: usize,
+        url: String,
+        pause: bool,
+        tries: u32,
+    },
+    Book {
+        who: usize,
+        token: String,
+        tries: u32,
+    },
+    Move {
+        who: usize,
+        url: String,
+        tries: u32,
+    },
+    Cancel {
+        who: usize,
+        url: String,
+        tries: u32,
+    },
+    Apply {
+        who: usize,
+        token: String,
+        tries: u32,
+    },
+    Pay {
+        session: String,
+        tries: u32,
+    },
+    Conclude {
+        consultation: String,
+        tries: u32,
+    },
+    Broadcast {
+        command: &'static str,
+        tries: u32,
+    },
     /// The functions are deployed anew.
     Deploy,
 }
@@ -177,7 +226,9 @@ impl People {
 
     /// Does what is due, and lets everything happen that follows.
     pub async fn act(&mut self, scripted: bool) {
-        while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.cloud.clock().now()) {
+        while let Some(entry) =
+            self.agenda.first_entry().filter(|entry| entry.key().0 <= self.cloud.clock().now())
+        {
             let act = entry.remove();
             self.deed(act).await;
             self.cloud.settle().await;
@@ -229,7 +280,8 @@ impl People {
             Act::Apply { who, token, tries } => {
                 let body = json!({"t": token, "plan": "course"});
                 let (status, answer) = self.post("/applications", &body).await;
-                if let Some(session) = answer["checkout_url"].as_str().and_then(|url| url.rsplit('/').next()) {
+                if let Some(session) = answer["checkout_url"].as_str().and_then(|url| url.rsplit('/').next())
+                {
                     let session = session.to_owned();
                     self.plan(later, Act::Pay { session, tries: 0 });
                 }

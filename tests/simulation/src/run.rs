@@ -34,8 +34,7 @@ const STARTS: [&str; 6] = [
 ];
 /// How long a run is.
 pub const DAYS: i64 = 4;
-const TABLES: [&str; 6] =
-    ["Leads", "Email_Engagement", "Enrolments", "Events", "Consultations", "KPI_Daily"];
+const TABLES: [&str; 6] = ["Leads", "Email_Engagement", "Enrolments", "Events", "Consultations", "KPI_Daily"];
 const FUNCTIONS: [&str; 3] = ["relay", "delivery", "email-event"];
 
 /// What all runs have in common.
@@ -120,7 +119,11 @@ pub async fn play(stage: &Stage, play: Play, keep: bool) -> Result<Outcome, Laun
     let links = Links::new(stage.secrets.keys.link_keys());
     let mut people = People::new(cloud.clone(), Arc::clone(&shared), checkout, links, luck);
     let scripted = matches!(play, Play::Script(_));
-    if scripted { people.scripted() } else { people.gather() }
+    if scripted {
+        people.scripted()
+    } else {
+        people.gather()
+    }
     cloud.sabotage(Some(saboteur(&cloud, &shared)));
     let log = Log::default();
     let logged = tracing::subscriber::set_default(log.subscriber());

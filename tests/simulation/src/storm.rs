@@ -184,7 +184,12 @@ impl Storm {
         }
     }
 
-    fn fate(&mut self, call: &Call, latest: &BTreeMap<String, Value>, ways_out: &BTreeMap<String, String>) -> Fate {
+    fn fate(
+        &mut self,
+        call: &Call,
+        latest: &BTreeMap<String, Value>,
+        ways_out: &BTreeMap<String, String>,
+    ) -> Fate {
         let name = format!("{} {}:{}", call.function, call.service, call.operation);
         if !self.rages {
             self.calls.entry(name).or_default().0 += 1;

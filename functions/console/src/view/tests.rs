@@ -487,7 +487,8 @@ fn a_person_of_whom_nothing_is_known_but_the_opt_in_has_a_page() {
         tags: vec![],
         ..story().person.lead
     };
-    let story = Story { person: Person::of(lead), consultations: vec![], purchases: vec![] };
+    let story =
+        Story { person: Person::of(lead), programs: vec![], consultations: vec![], purchases: vec![] };
     assert!(page_of(&story, Locale::Ja, "2026-11-25T01:00:00Z", None).contains("なし"));
 }
 

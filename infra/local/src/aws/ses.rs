@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::http::StatusCode;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use domain::id::Id;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -147,6 +148,23 @@ impl Ses {
 
     pub(crate) fn take_mails(&self) -> Result<Vec<Arc<Mail>>, ShelfError> {
         lock(&self.outbox).drain()
+    }
+
+    pub(crate) fn forget_mails(&self, lead_id: &Id) -> Result<usize, ShelfError> {
+        let mut outbox = lock(&self.outbox);
+        // What goes to the team links to her page.
+        let names = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains(lead_id.as_str()));
+        let about_her = |mail: &Mail| {
+            mail.tags.get("lead_id").is_some_and(|id| id == lead_id.as_str())
+                || names(&mail.text)
+                || names(&mail.html)
+        };
+        let keys: Vec<String> =
+            outbox.iter().filter(|(_, mail)| about_her(mail)).map(|(key, _)| key.to_owned()).collect();
+        for key in &keys {
+            outbox.remove(key)?;
+        }
+        Ok(keys.len())
     }
 
     /// Tells that someone opened a mail.

@@ -91,6 +91,7 @@ async fn route(dev: &Dev, asked: &Asked) -> Answered {
         ("GET", ["clock"]) => Ok(json(&script::clock(dev))),
         ("POST", ["clock"]) => script::advance(dev, asked).await,
         ("GET", ["mails"]) => script::mails(dev, asked),
+        ("DELETE", ["mails"]) => script::forget(dev, asked),
         ("GET", ["mails", id]) => script::mail(dev, id),
         ("POST", ["mails", id, "open"]) => script::open(dev, asked, id).await,
         ("POST", ["mails", id, "click"]) => script::click(dev, asked, id).await,

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use cloud::CallError;
+use domain::erasure::Row;
 use domain::lead::Lead;
 use domain::sequence::Enrolment;
 use serde::de::DeserializeOwned;
@@ -21,7 +22,12 @@ pub(super) struct Rows<T> {
 impl Dev {
     /// Everybody, the latest first.
     pub(super) async fn leads(&self) -> Result<Rows<Lead>, CallError> {
-        let mut leads: Rows<Lead> = self.scan("Leads", "reading all leads").await?;
+        let Rows { rows, cut } = self.scan::<Row>("Leads", "reading all leads").await?;
+        let leads = rows.into_iter().filter_map(|row| match row {
+            Row::Lead(lead) => Some(*lead),
+            Row::Erased(_) => None,
+        });
+        let mut leads = Rows { rows: leads.collect::<Vec<_>>(), cut };
         leads.rows.sort_by(|a, b| (b.opt_in_date, &b.lead_id).cmp(&(a.opt_in_date, &a.lead_id)));
         Ok(leads)
     }

@@ -1,6 +1,7 @@
 //! What the pages do, for scripts.
 
 use chrono::{DateTime, Utc};
+use domain::id::Id;
 use domain::time::iso;
 use serde_json::{Map, Number, Value, json};
 use web::form::Form;
@@ -54,6 +55,13 @@ pub(super) fn mails(dev: &Dev, asked: &Asked) -> Answered {
     let wanted = mails.iter().filter(|mail| asked.query("to").is_none_or(|to| goes_to(mail, to)));
     let wanted = wanted.filter(|mail| after.as_ref().is_none_or(|after| after.is_before(mail)));
     Ok(json(&wanted.map(|mail| described(mail)).collect::<Vec<_>>()))
+}
+
+/// `DELETE /local/mails?lead_id=…`: a person's mails, and those to the team about her.
+pub(super) fn forget(dev: &Dev, asked: &Asked) -> Answered {
+    let lead_id = asked.query("lead_id").and_then(|id| Id::parse(id).ok());
+    let lead_id = lead_id.ok_or_else(|| Problem::field("lead_id", "must be a lead's id"))?;
+    Ok(json(&json!({"forgotten": dev.cloud().forget_mails(&lead_id)})))
 }
 
 enum After {

@@ -9,7 +9,8 @@ use domain::customer::Plan;
 use domain::email_address::EmailAddress;
 use domain::event::FactKind;
 use domain::id::Id;
-use domain::limits::SLOT_DAYS;
+use domain::limits::{RETENTION_DAYS, SLOT_DAYS};
+use domain::retention::Retention;
 use domain::sending::{Cap, Window};
 use domain::{sequence, time};
 
@@ -47,6 +48,7 @@ pub(super) struct Config {
     /// When marketing mail may go out.
     pub(super) window: Option<Window>,
     pub(super) cap: Option<Cap>,
+    pub(super) retention: Retention,
     /// Whether there is a `[consultation]`, right or wrong.
     pub(super) has_consultation: bool,
     pub(super) consultation: Option<ConsultationOffer>,
@@ -92,6 +94,10 @@ pub(super) fn read(source: &Source, problems: &mut Problems) -> Option<Config> {
         team: team(&mut file, problems),
         window,
         cap,
+        retention: file
+            .optional_table("retention", problems)
+            .map(|reader| retention(reader, problems))
+            .unwrap_or_default(),
         has_consultation,
         consultation: None,
         plans: plans(&mut file, problems),
@@ -408,6 +414,13 @@ fn sending(mut reader: Reader<'_>, problems: &mut Problems) -> (Option<Window>, 
     // What is not quiet is open.
     let hours = quiet.map(|quiet| (quiet.value.1, quiet.value.0));
     (window(hours, weekdays.map(|weekdays| weekdays.value)), cap)
+}
+
+fn retention(mut reader: Reader<'_>, problems: &mut Problems) -> Retention {
+    let mut days = |key| reader.optional_number(key, RETENTION_DAYS..=3650, problems);
+    let (visits, mails) = (days("visits"), days("mails"));
+    reader.finish(problems);
+    Retention { visits: visits.map(|days| days.value), mails: mails.map(|days| days.value) }
 }
 
 /// A window, if it leaves anything out.

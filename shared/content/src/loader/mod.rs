@@ -151,6 +151,7 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
         dates: config.dates,
         team: config.team,
         cap: config.cap,
+        retention: config.retention,
         lead_magnets: config.lead_magnets.into_iter().map(|magnet| magnet.value).collect(),
         consultation: config.consultation,
         plans: config.plans,

@@ -1,0 +1,237 @@
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
+    orchestrator::HttpRequest,
+    result::ConnectorError,
+};
+use chrono::TimeDelta;
+use cloud::Cloud;
+use domain::id::Id;
+use michi::person;
+use serde_json::{Value, json};
+
+use crate::world::{HUMAN, World};
+
+const HER: &str = "hanako@example.com";
+
+async fn erase(world: &World) {
+    let told = person::erase(&world.remote(), HER, Duration::ZERO).await.unwrap();
+    assert!(told.ends_with("is erased"), "{told}");
+    world.cloud.settle().await;
+}
+
+/// A life with something in every table.
+async fn life(world: &World) -> Id {
+    world.see("privacy").await;
+    let lead_id = world.opt_in_with(HER, json!({"lead_magnet_type": "checklist"})).await;
+    world.see("privacy").await;
+    let booked = world.book(&lead_id, "2027-03-05").await;
+    assert!(booked["consultation_id"].is_string());
+    world.pass(TimeDelta::days(1)).await;
+    world.open(HER, "welcome").await;
+    world.click(HER, "welcome").await;
+    world.buy(&lead_id, "vip").await;
+    world.book(&lead_id, "2027-03-10").await;
+    let task = domain::task::Task {
+        task_id: Id::parse("t-1").unwrap(),
+        lead_id: lead_id.clone(),
+        title: "電話".to_owned(),
+        assignee: Id::parse("owner").ok(),
+        due: world.now(),
+        created_at: world.now(),
+        made_by: "mql/call".to_owned(),
+        done_at: None,
+        given_to: Id::parse("owner").unwrap(),
+    };
+    assert!(world.tables().add_task(&task).await.unwrap());
+    lead_id
+}
+
+/// The rows in which anything of hers still stands.
+async fn traces(world: &World, lead_id: &Id) -> Vec<String> {
+    let hers = [lead_id.as_str(), HER, "hanako", "花子", "\"v-1\"", ".v-1."];
+    let rows = world.rows().await.into_iter();
+    let somebody_else = |row: &String| row.contains("taro@example.com");
+    rows.filter(|row| hers.iter().any(|hers| row.contains(hers)) && !somebody_else(row)).collect()
+}
+
+/// Gives back everything that a function got.
+fn overheard(world: &World, function: &'static str) -> Arc<Mutex<Vec<Value>>> {
+    let seen = Arc::new(Mutex::new(vec![]));
+    let (log, inner) = (seen.clone(), world.cloud.handler(function).unwrap());
+    let listening = move |event: Value| {
+        log.lock().unwrap().push(event.clone());
+        inner(event)
+    };
+    world.cloud.register(function, Arc::new(listening));
+    seen
+}
+
+#[tokio::test]
+async fn of_an_erased_person_nothing_stays_but_a_mark_and_the_figures_stay_what_they_were() {
+    let world = World::new().await;
+    let lead_id = life(&world).await;
+    world.opt_in("taro@example.com").await;
+    let mut figures = vec![];
+    for day in ["2027-03-01", "2027-03-02"] {
+        figures.push((day, world.figures(day).await));
+    }
+    let tables_with_her: std::collections::BTreeSet<String> =
+        traces(&world, &lead_id).await.iter().map(|row| row.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(tables_with_her.len(), 7, "{tables_with_her:?}");
+    let told = person::what_goes(&world.remote(), HER).await.unwrap();
+    for line in
+        ["2 consultations", "1 tasks", "1 purchases", "! she is a customer (vip)", "! the consultation"]
+    {
+        assert!(told.contains(line), "{line} in {told}");
+    }
+    assert!(!told.contains(HER), "{told}");
+    assert!(!traces(&world, &lead_id).await.is_empty(), "asking erases nothing");
+
+    let slots = world.slots().await.len();
+    erase(&world).await;
+
+    let left = traces(&world, &lead_id).await;
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert!(left[0].starts_with("Leads ") && !left[0].contains("rest"), "{left:?}");
+    assert_eq!(world.slots().await.len(), slots + 2, "her times are free");
+    for (day, before) in figures {
+        assert_eq!(world.figures(day).await, before, "{day}");
+    }
+    let bought: Vec<String> =
+        world.rows().await.into_iter().filter(|row| row.starts_with("Customers ")).collect();
+    assert!(bought.len() == 1 && bought[0].contains("1650000"), "{bought:?}");
+    assert!(world.tables().lead(&lead_id).await.unwrap().is_none());
+    assert!(!world.way_of("taro@example.com").is_empty());
+
+    let way = world.way_of(HER);
+    world.until("2027-04-15T00:00:00Z").await;
+    assert_eq!(world.way_of(HER), way, "no mail any more");
+    assert_eq!(traces(&world, &lead_id).await.len(), 1);
+    assert!(person::what_goes(&world.remote(), HER).await.unwrap().contains("was erased at"));
+    erase(&world).await;
+    assert!(world.cloud.forget_mails(&lead_id) >= way.len());
+    assert!(world.mails_to(HER).is_empty() && !world.mails_to("taro@example.com").is_empty());
+}
+
+#[tokio::test]
+async fn what_comes_late_about_an_erased_person_brings_nothing_back() {
+    let world = World::new().await;
+    let functions = ["relay", "delivery", "email-event"];
+    let heard = functions.map(|function| overheard(&world, function));
+    let lead_id = life(&world).await;
+    let mail = world.mails_to(HER)[0].clone();
+    erase(&world).await;
+    let old = heard.each_ref().map(|heard| heard.lock().unwrap().clone());
+    let replay = async || {
+        for (function, events) in functions.iter().zip(&old) {
+            assert!(events.len() > 3, "{function} was hardly used");
+            for event in events {
+                world.invoke(function, event.clone()).await.unwrap();
+            }
+        }
+        world.cloud.open(&mail, HUMAN);
+        world.cloud.settle().await;
+    };
+    let mails = world.mails_to(HER).len();
+    replay().await;
+    assert_eq!(traces(&world, &lead_id).await.len(), 1);
+    world.pass(TimeDelta::days(10)).await;
+    assert_eq!(world.mails_to(HER).len(), mails);
+
+    // She comes back: as a new lead, of whose earlier life nobody hears.
+    world.opt_in(HER).await;
+    let lead = world.lead(&lead_id).await;
+    let opt_ins = world.figures("2027-03-12").await["opt_ins"].clone();
+    assert_eq!((opt_ins, lead.tags.len(), lead.score), (json!(1), 2, 0), "first = true");
+    let rows = traces(&world, &lead_id).await.len();
+    replay().await;
+    assert_eq!(traces(&world, &lead_id).await.len(), rows);
+    world.pass(TimeDelta::days(2)).await;
+    let way = world.way_of(HER);
+    let again: Vec<&str> = way[mails..].iter().map(String::as_str).collect();
+    assert_eq!(
+        again,
+        ["03-12 10:00 welcome/welcome", "03-13 07:00 nurture/day-1", "03-14 07:00 nurture/day-2"]
+    );
+}
+
+#[tokio::test]
+async fn an_erasure_that_breaks_off_anywhere_is_finished_by_the_next_one() {
+    let world = World::new().await;
+    let lead_id = life(&world).await;
+    let figures = world.figures("2027-03-02").await;
+    let mut broken = 0;
+    for calls in std::iter::successors(Some(3), |calls| Some(calls + calls / 12 + 3)) {
+        match person::erase(&breaking(&world, calls), HER, Duration::ZERO).await {
+            Ok(_) => break,
+            Err(_) => broken += 1,
+        }
+        if world.tables().lead(&lead_id).await.unwrap().is_none() {
+            let again = world.post("/opt-in", &json!({"email": HER, "consent": true})).await;
+            assert_eq!(again.status, 503, "not before the old rows are gone");
+        }
+    }
+    assert!(broken > 10, "{broken}");
+    let left = traces(&world, &lead_id).await;
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(world.figures("2027-03-02").await, figures);
+}
+
+#[tokio::test]
+async fn from_the_command_line_a_running_product_is_reached_and_its_outbox_forgets_her_too() {
+    let funnel = crate::draft::Draft::new()
+        .sequence("news", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\n")
+        .load();
+    let listener = michi::server::listen(0).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let clock = michi::clock::Clock::frozen("2027-03-01T01:00:00Z".parse().unwrap());
+    let dev = michi::dev::Dev::in_memory(funnel.clone(), clock, "http://localhost").await.unwrap();
+    tokio::spawn(axum::serve(listener, michi::dev::router(dev.clone())).into_future());
+    let form = json!({"email": HER, "consent": true}).to_string();
+    let request =
+        axum::http::Request::post("http://localhost/opt-in").header("content-type", "application/json");
+    assert_eq!(dev.cloud().http(request.body(form.into()).unwrap()).await.status(), 200);
+    dev.cloud().settle().await;
+    assert_eq!(dev.cloud().mails().len(), 1);
+
+    let remote = michi::remote::cloud(None, port).unwrap();
+    let told = person::why(&remote, &funnel, HER, None).await.unwrap();
+    assert!(told.contains("one: sent"), "{told}");
+    assert!(michi::remote::score(&remote, &funnel, HER, dev.cloud().clock().now()).await.is_ok());
+    person::erase(&remote, HER, Duration::ZERO).await.unwrap();
+    person::empty_outbox(&remote, port, HER).await.unwrap();
+    assert!(dev.cloud().mails().is_empty());
+    assert!(person::export(&remote, HER).await.unwrap_err().to_string().contains("is no lead"));
+}
+
+/// The product behind a line that breaks after so many calls.
+fn breaking(world: &World, calls: usize) -> Cloud {
+    let cloud = world.remote();
+    let line = SharedHttpConnector::new(Breaking { line: cloud.http.clone(), left: AtomicUsize::new(calls) });
+    let sdk = cloud.sdk.clone().into_builder().http_client(http_client_fn(move |_, _| line.clone())).build();
+    Cloud { sdk, ..cloud }
+}
+
+#[derive(Debug)]
+struct Breaking {
+    line: SharedHttpConnector,
+    left: AtomicUsize,
+}
+
+impl HttpConnector for Breaking {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => self.line.call(request),
+            Err(_) => HttpConnectorFuture::ready(Err(ConnectorError::other("broken off".into(), None))),
+        }
+    }
+}
