@@ -35,6 +35,9 @@ struct Options {
     stop: bool,
 }
 
+/// Things happen in the middle of others, one inside the other.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+
 /// The line that is printed.
 #[derive(Debug, Default, Serialize)]
 struct Line {
@@ -95,7 +98,7 @@ fn play_all(plays: &[Play], stop: bool) -> Line {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..cores {
-            scope.spawn(|| {
+            let worker = || {
                 let stage = match Stage::set() {
                     Ok(stage) => stage,
                     Err(error) => panic!("{error}"),
@@ -126,7 +129,11 @@ fn play_all(plays: &[Play], stop: bool) -> Line {
                         line.violations.push(Violation { play, broken: outcome.broken });
                     }
                 }
-            });
+            };
+            let spawned = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, worker);
+            if let Err(error) = spawned {
+                panic!("{error}");
+            }
         }
     });
     let mut line = line.into_inner().unwrap_or_default();

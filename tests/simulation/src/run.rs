@@ -170,17 +170,36 @@ fn listen(cloud: &LocalCloud, shared: &Arc<Shared>) {
             Box::pin(async move {
                 shared.lock().latest.insert(function.to_owned(), event.clone());
                 let answer = inner(event.clone()).await;
-                if function == "email-event" && answer.is_ok() {
-                    let detail = &event["detail"];
-                    let ip = [&detail["click"]["ipAddress"], &detail["open"]["ipAddress"]];
-                    let machine = ip.iter().any(|ip| ip.as_str().is_some_and(|ip| ip.starts_with(MACHINES)));
-                    shared.lock().auditor.told(&event, machine);
+                if let (true, Ok(said)) = (function == "email-event", &answer) {
+                    for event in heard(&event, said) {
+                        let detail = &event["detail"];
+                        let ip = [&detail["click"]["ipAddress"], &detail["open"]["ipAddress"]];
+                        let machine = |ip: &&Value| ip.as_str().is_some_and(|ip| ip.starts_with(MACHINES));
+                        shared.lock().auditor.told(&event, ip.iter().any(machine));
+                    }
                 }
                 answer
             })
         });
         cloud.register(function, handler);
     }
+}
+
+/// SES's events that a function was given and took: one alone, or those of a batch that it does not
+/// want again. Opens and clicks count when they come by the queue.
+fn heard(event: &Value, said: &Value) -> Vec<Value> {
+    let Some(records) = event["Records"].as_array() else {
+        let touch = ["Open", "Click"].iter().any(|kind| event["detail"]["eventType"] == *kind);
+        return if touch { vec![] } else { vec![event.clone()] };
+    };
+    let failed: Vec<&Value> = said["batchItemFailures"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|failure| &failure["itemIdentifier"])
+        .collect();
+    let taken = records.iter().filter(|record| !failed.contains(&&record["messageId"]));
+    taken.filter_map(|record| serde_json::from_str(record["body"].as_str()?).ok()).collect()
 }
 
 async fn close(
