@@ -82,7 +82,7 @@ fn commit() -> String {
     told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-fn one(stage: &Stage, what: Play, keep: bool) -> Outcome {
+fn one(stage: &Stage, what: &Play, keep: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let played = runtime
         .map_err(|error| error.to_string())
@@ -107,7 +107,7 @@ fn play_all(plays: &[Play], stop: bool) -> Line {
                     if stop && stopped.load(Ordering::SeqCst) {
                         break;
                     }
-                    let outcome = one(&stage, *what, false);
+                    let outcome = one(&stage, what, false);
                     stopped.fetch_or(!outcome.broken.is_empty(), Ordering::SeqCst);
                     let mut line = lock(&line);
                     line.seeds += 1;
@@ -155,18 +155,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Each outcome at each call of each function on one person's way.
+/// One person's way, with each outcome at each call of each function: at the 1st, 2nd … of every
+/// way that an invocation went.
 fn every_strike() -> Vec<Play> {
-    const FUNCTIONS: [&str; 8] = [
-        "opt-in",
-        "email-event",
-        "booking",
-        "payment",
-        "relay",
-        "delivery",
-        "nightly-aggregation",
-        "console",
-    ];
     let verdicts = [
         Verdict::Before(Failure::Error),
         Verdict::Before(Failure::Throttle),
@@ -181,15 +172,11 @@ fn every_strike() -> Vec<Play> {
         Ok(stage) => stage,
         Err(error) => panic!("{error}"),
     };
-    let calm = one(&stage, Play::Script(None), false);
-    let mut plays = vec![Play::Script(None)];
-    for function in FUNCTIONS {
-        let calls = calm.counts.get(function).copied().unwrap_or(0);
-        for at in 1..=calls {
-            plays.extend(verdicts.map(|verdict| Play::Script(Some(Strike { function, at, verdict }))));
-        }
-    }
-    plays
+    let calm = one(&stage, &Play::Script(None), false);
+    let strikes = calm.places.into_iter().flat_map(|(function, at)| {
+        verdicts.map(|verdict| Play::Script(Some(Strike { function: function.clone(), at, verdict })))
+    });
+    [Play::Script(None)].into_iter().chain(strikes).collect()
 }
 
 fn replay(seed: u64) -> ExitCode {
@@ -197,7 +184,7 @@ fn replay(seed: u64) -> ExitCode {
         Ok(stage) => stage,
         Err(error) => panic!("{error}"),
     };
-    let (first, second) = (one(&stage, Play::Seed(seed), true), one(&stage, Play::Seed(seed), true));
+    let (first, second) = (one(&stage, &Play::Seed(seed), true), one(&stage, &Play::Seed(seed), true));
     for line in &first.lines {
         println!("{line}");
     }

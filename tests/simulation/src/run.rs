@@ -57,7 +57,7 @@ impl Stage {
 }
 
 /// What is to be played.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Play {
     /// A seed's people in a seed's storm.
     Seed(u64),
@@ -78,7 +78,8 @@ pub struct Outcome {
     pub seconds: i64,
     pub faults: BTreeMap<&'static str, u64>,
     pub calls: BTreeMap<String, (u64, u64)>,
-    pub counts: BTreeMap<String, u64>,
+    /// Where a single fault could strike: function, and its how-manieth call.
+    pub places: Vec<(String, u64)>,
     /// Hash of everything that happened.
     pub trace: u64,
     pub lines: Vec<String>,
@@ -88,9 +89,9 @@ pub struct Outcome {
 ///
 /// # Errors
 /// [`LaunchError`] if the world can't be made.
-pub async fn play(stage: &Stage, play: Play, keep: bool) -> Result<Outcome, LaunchError> {
+pub async fn play(stage: &Stage, play: &Play, keep: bool) -> Result<Outcome, LaunchError> {
     let seed = match play {
-        Play::Seed(seed) | Play::Calm(seed) => seed,
+        Play::Seed(seed) | Play::Calm(seed) => *seed,
         Play::Script(_) => 0,
     };
     let mut luck = ChaCha8Rng::seed_from_u64(seed);
@@ -103,9 +104,9 @@ pub async fn play(stage: &Stage, play: Play, keep: bool) -> Result<Outcome, Laun
     let cloud =
         launch(stage.stack.clone(), Arc::clone(&stage.funnel), Store::Memory, clock, &stage.secrets).await?;
     let storm = match play {
-        Play::Seed(seed) => Storm::new(seed),
+        Play::Seed(seed) => Storm::new(*seed),
         Play::Calm(_) => Storm::calm(None),
-        Play::Script(strike) => Storm::calm(strike),
+        Play::Script(strike) => Storm::calm(strike.clone()),
     };
     let shared = Shared::new(State {
         auditor: Auditor::default(),
@@ -237,7 +238,7 @@ async fn close(
         seconds: (now - began).num_seconds(),
         faults: std::mem::take(&mut state.storm.faults),
         calls: std::mem::take(&mut state.storm.calls),
-        counts: std::mem::take(&mut state.storm.counts),
+        places: state.storm.places.iter().map(|((function, _), at)| (function.clone(), *at)).collect(),
         trace: state.trace.hash(),
         lines: state.trace.lines().to_vec(),
     }

@@ -86,10 +86,10 @@ impl Weather {
 }
 
 /// One fault at one call, instead of a storm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strike {
     /// The function.
-    pub function: &'static str,
+    pub function: String,
     /// Its how-manieth call of all, from 1.
     pub at: u64,
     pub verdict: Verdict,
@@ -107,8 +107,12 @@ pub struct Storm {
     pub faults: BTreeMap<&'static str, u64>,
     /// Calls by function, service and operation, and how many of them failed somehow.
     pub calls: BTreeMap<String, (u64, u64)>,
-    /// All calls of each function.
-    pub counts: BTreeMap<String, u64>,
+    /// How many calls each function has made.
+    counts: BTreeMap<String, u64>,
+    /// What each function has asked for in its present invocation.
+    ways: BTreeMap<String, String>,
+    /// Every way to a call that a function went, and the first call that it led to.
+    pub places: BTreeMap<(String, String), u64>,
 }
 
 /// What the storm decided about a call.
@@ -150,6 +154,8 @@ impl Storm {
             faults: BTreeMap::new(),
             calls: BTreeMap::new(),
             counts: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            places: BTreeMap::new(),
         }
     }
 
@@ -168,7 +174,13 @@ impl Storm {
     fn verdict(&mut self, call: &Call) -> Verdict {
         let count = self.counts.entry(call.function.clone()).or_default();
         *count += 1;
-        if let Some(strike) = self.strike {
+        let way = self.ways.entry(call.function.clone()).or_default();
+        if call.number == 1 {
+            way.clear();
+        }
+        way.push_str(&format!(" {}:{}", call.service, call.operation));
+        self.places.entry((call.function.clone(), way.clone())).or_insert(*count);
+        if let Some(strike) = &self.strike {
             let now = strike.function == call.function && strike.at == *count;
             return if now { strike.verdict } else { Verdict::Pass };
         }
