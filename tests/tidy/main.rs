@@ -112,3 +112,14 @@ fn rooms_have_names_that_say_what_they_do() {
         }
     }
 }
+
+#[test]
+fn the_auditor_shares_no_code_with_the_product() {
+    let text = fs::read_to_string(root().join("tests/simulation/src/auditor.rs")).unwrap();
+    let used: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("use ")).collect();
+    let may_use = ["std::", "chrono::", "chrono_tz::", "serde_json::", "crate::peers::Tally"];
+    assert!(used.iter().all(|used| may_use.iter().any(|allowed| used.starts_with(allowed))), "{used:?}");
+    for room in ["domain::", "cloud::", "content::", "michi::", "delivery::", "web::"] {
+        assert!(!text.contains(room), "the auditor asks {room}");
+    }
+}

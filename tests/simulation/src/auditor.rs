@@ -10,6 +10,8 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde_json::Value;
 
+use crate::peers::Tally;
+
 /// The funnel's own zone.
 const HOME: Tz = Tz::Asia__Tokyo;
 /// Marketing mail rests between these clock times of the person.
@@ -245,6 +247,29 @@ impl Auditor {
         self.logs(books, &mut broken);
         no_slot_twice(books, &mut broken);
         broken
+    }
+
+    /// How a mail fared that every lead is due.
+    pub fn tally(&self, books: &Books, sequence: &str, step: &str) -> Tally {
+        let mut tally = Tally::default();
+        for lead in &books.tables["Leads"] {
+            let lead_id = text(lead, "lead_id");
+            let mine =
+                |send: &&Send| send.lead_id == lead_id && send.sequence == sequence && send.step == step;
+            let named = books.tables["Email_Engagement"].iter().any(|row| {
+                text(row, "lead_id") == lead_id
+                    && text(row, "email_campaign_id") == format!("{sequence}/{step}")
+                    && matches!(text(row, "state").as_str(), "unknown" | "skipped")
+            });
+            tally.due += 1;
+            match (self.sends.iter().filter(mine).count(), named) {
+                (0, true) => tally.named += 1,
+                (0, false) => tally.lost += 1,
+                (1, _) => tally.once += 1,
+                (_, _) => tally.doubled += 1,
+            }
+        }
+        tally
     }
 
     /// Promise 1: nobody is written to against her will.

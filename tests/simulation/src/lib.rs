@@ -2,6 +2,7 @@
 //! shares no code with it. See docs/reliability.md.
 
 pub mod auditor;
+pub mod peers;
 pub mod people;
 pub mod run;
 pub mod storm;

@@ -1,5 +1,5 @@
 //! `cargo run -p torture`: plays seeds on all cores and prints one line of JSON.
-#![allow(clippy::print_stdout, reason = "it is a command")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 
 use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
@@ -10,6 +10,7 @@ use std::time::Instant;
 use clap::Parser;
 use michi::faults::{Failure, Verdict};
 use serde::Serialize;
+use torture::peers::{Tally, checkpoint_first, send_first};
 use torture::run::{Outcome, Play, Stage, play};
 use torture::storm::Strike;
 
@@ -30,6 +31,9 @@ struct Options {
     /// of each function.
     #[arg(long)]
     exhaustive: bool,
+    /// Compares lost and doubled mails with models of two other senders under the same faults.
+    #[arg(long)]
+    compare: bool,
     /// Stops at the first broken promise.
     #[arg(long)]
     stop: bool,
@@ -66,10 +70,14 @@ fn main() -> ExitCode {
     if let Some(seed) = options.replay {
         return replay(seed);
     }
+    if options.compare {
+        return compare(options.seeds.min(20));
+    }
     let plays: Vec<Play> = match options.exhaustive {
         true => every_strike(),
         false => (options.from..options.from + options.seeds).map(Play::Seed).collect(),
     };
+    eprintln!("{} runs", plays.len());
     let line = play_all(&plays, options.stop);
     let broken = !line.violations.is_empty();
     println!("{}", serde_json::to_string(&line).unwrap_or_default());
@@ -111,6 +119,9 @@ fn play_all(plays: &[Play], stop: bool) -> Line {
                     stopped.fetch_or(!outcome.broken.is_empty(), Ordering::SeqCst);
                     let mut line = lock(&line);
                     line.seeds += 1;
+                    if line.seeds % 500 == 0 {
+                        eprintln!("{} of {} played, {} broken", line.seeds, plays.len(), line.violations.len());
+                    }
                     line.sends += outcome.sends;
                     *lock(&seconds) += outcome.seconds;
                     for (fault, count) in outcome.faults {
@@ -177,6 +188,34 @@ fn every_strike() -> Vec<Play> {
         verdicts.map(|verdict| Play::Script(Some(Strike { function: function.clone(), at, verdict })))
     });
     [Play::Script(None)].into_iter().chain(strikes).collect()
+}
+
+/// So many people of each run of the comparison.
+const CROWD: usize = 100;
+
+fn compare(seeds: u64) -> ExitCode {
+    let stage = match Stage::set() {
+        Ok(stage) => stage,
+        Err(error) => panic!("{error}"),
+    };
+    let sum = |tally: &dyn Fn(u64) -> Tally| (1..=seeds).map(tally).fold(Tally::default(), Tally::and);
+    let ours: Vec<Outcome> = (1..=seeds).map(|seed| one(&stage, &Play::Crowd(seed, CROWD), false)).collect();
+    let of = |tally: fn(&Outcome) -> Tally| ours.iter().map(tally).fold(Tally::default(), Tally::and);
+    let table = [
+        ("checkpoint, then send (listmonk)", sum(&|seed| checkpoint_first(seed, CROWD))),
+        ("send, then mark (Mautic)", sum(&|seed| send_first(seed, CROWD))),
+        ("Michi, marketing", of(|outcome| outcome.marketing)),
+        ("Michi, critical", of(|outcome| outcome.critical)),
+    ];
+    println!("| order | due | once | doubled | lost | named |\n|---|---|---|---|---|---|");
+    for (order, Tally { due, once, doubled, lost, named }) in table {
+        println!("| {order} | {due} | {once} | {doubled} | {lost} | {named} |");
+    }
+    let broken: Vec<&String> = ours.iter().flat_map(|outcome| &outcome.broken).collect();
+    for broken in &broken {
+        println!("broken: {broken}");
+    }
+    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn replay(seed: u64) -> ExitCode {

@@ -117,6 +117,14 @@ pub enum Act {
     Deploy,
 }
 
+/// What people do about the mails that they get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Lively,
+    Scripted,
+    Still,
+}
+
 /// Everybody, and what they mean to do.
 pub struct People {
     pub cloud: LocalCloud,
@@ -215,6 +223,20 @@ impl People {
         }
     }
 
+    /// So many people who opt in and then do nothing, and a broadcast to all of them.
+    pub fn crowd(&mut self, count: usize) {
+        self.count = count;
+        for who in 0..count {
+            let at = self.now() + self.within(2);
+            // Living addresses only.
+            let who = who / 4 * 5 + who % 4;
+            self.plan(at, Act::OptIn { who, magnet: "guide", twice: false, tries: 0 });
+        }
+        let at = self.now() + TimeDelta::hours(26);
+        self.plan(at, Act::Broadcast { command: "plan", tries: 0 });
+        self.plan(at + TimeDelta::hours(2), Act::Broadcast { command: "start", tries: 0 });
+    }
+
     /// One person who does everything once, and whom nothing surprises.
     pub fn scripted(&mut self) {
         self.count = 1;
@@ -225,14 +247,14 @@ impl People {
     }
 
     /// Does what is due, and lets everything happen that follows.
-    pub async fn act(&mut self, scripted: bool) {
+    pub async fn act(&mut self, manner: Manner) {
         while let Some(entry) =
             self.agenda.first_entry().filter(|entry| entry.key().0 <= self.cloud.clock().now())
         {
             let act = entry.remove();
             self.deed(act).await;
             self.cloud.settle().await;
-            self.read_mail(scripted);
+            self.read_mail(manner);
         }
     }
 
@@ -401,7 +423,7 @@ impl People {
     }
 
     /// Each mail that arrived makes its reader do something, or nothing.
-    pub fn read_mail(&mut self, scripted: bool) {
+    pub fn read_mail(&mut self, manner: Manner) {
         for mail in self.cloud.take_mails() {
             let who = (0..10).find(|who| mail.to.first().is_some_and(|to| *to == address(*who)));
             let Some(who) = who else { continue };
@@ -410,7 +432,11 @@ impl People {
                 let url = url.trim_matches(['<', '>']).to_owned();
                 self.shared.lock().ways_out.insert(address(who), url);
             }
-            if scripted { self.follow_script(who, &mail) } else { self.react(who, &mail) }
+            match manner {
+                Manner::Lively => self.react(who, &mail),
+                Manner::Scripted => self.follow_script(who, &mail),
+                Manner::Still => {}
+            }
         }
     }
 

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use web::link::Links;
 
 use crate::auditor::{Auditor, Books, Row, row};
-use crate::people::{MACHINES, PUBLIC_URL, People};
+use crate::peers::Tally;
+use crate::people::{MACHINES, Manner, PUBLIC_URL, People};
 use crate::storm::{Shared, State, Storm, Strike, calm_at, saboteur};
 use crate::trace::Trace;
 
@@ -65,6 +66,8 @@ pub enum Play {
     Calm(u64),
     /// One person's way, and one fault at most.
     Script(Option<Strike>),
+    /// So many people get two mails each, with the faults that others are compared under.
+    Crowd(u64, usize),
 }
 
 /// What came of a run.
@@ -78,6 +81,9 @@ pub struct Outcome {
     pub seconds: i64,
     pub faults: BTreeMap<&'static str, u64>,
     pub calls: BTreeMap<String, (u64, u64)>,
+    /// Marketing mails (the broadcast) and critical ones (the welcome).
+    pub marketing: Tally,
+    pub critical: Tally,
     /// Where a single fault could strike: function, and its how-manieth call.
     pub places: Vec<(String, u64)>,
     /// Hash of everything that happened.
@@ -91,7 +97,7 @@ pub struct Outcome {
 /// [`LaunchError`] if the world can't be made.
 pub async fn play(stage: &Stage, play: &Play, keep: bool) -> Result<Outcome, LaunchError> {
     let seed = match play {
-        Play::Seed(seed) | Play::Calm(seed) => *seed,
+        Play::Seed(seed) | Play::Calm(seed) | Play::Crowd(seed, _) => *seed,
         Play::Script(_) => 0,
     };
     let mut luck = ChaCha8Rng::seed_from_u64(seed);
@@ -106,6 +112,7 @@ pub async fn play(stage: &Stage, play: &Play, keep: bool) -> Result<Outcome, Lau
     let storm = match play {
         Play::Seed(seed) => Storm::new(*seed),
         Play::Calm(_) => Storm::calm(None),
+        Play::Crowd(seed, _) => Storm::plain(*seed),
         Play::Script(strike) => Storm::calm(strike.clone()),
     };
     let shared = Shared::new(State {
@@ -119,18 +126,22 @@ pub async fn play(stage: &Stage, play: &Play, keep: bool) -> Result<Outcome, Lau
     let checkout = Checkout::open(&cloud, PUBLIC_URL, &stage.secrets.stripe.webhook_secrets[0]);
     let links = Links::new(stage.secrets.keys.link_keys());
     let mut people = People::new(cloud.clone(), Arc::clone(&shared), checkout, links, luck);
-    let scripted = matches!(play, Play::Script(_));
-    if scripted {
-        people.scripted()
-    } else {
-        people.gather()
+    let manner = match play {
+        Play::Seed(_) | Play::Calm(_) => Manner::Lively,
+        Play::Script(_) => Manner::Scripted,
+        Play::Crowd(..) => Manner::Still,
+    };
+    match play {
+        Play::Seed(_) | Play::Calm(_) => people.gather(),
+        Play::Script(_) => people.scripted(),
+        Play::Crowd(_, count) => people.crowd(*count),
     }
     cloud.sabotage(Some(saboteur(&cloud, &shared)));
     let log = Log::default();
     let logged = tracing::subscriber::set_default(log.subscriber());
-    live(&cloud, &mut people, stage, calm_at(began), scripted).await?;
+    live(&cloud, &mut people, stage, calm_at(began), manner).await?;
     shared.lock().storm.rages = false;
-    live(&cloud, &mut people, stage, began + TimeDelta::days(DAYS), scripted).await?;
+    live(&cloud, &mut people, stage, began + TimeDelta::days(DAYS), manner).await?;
     let outcome = close(&cloud, &shared, &people, began, &log).await;
     drop(logged);
     cloud.sabotage(None);
@@ -143,21 +154,21 @@ async fn live(
     people: &mut People,
     stage: &Stage,
     end: DateTime<Utc>,
-    scripted: bool,
+    manner: Manner,
 ) -> Result<(), LaunchError> {
     loop {
         let due = [people.next(), cloud.next_due()].into_iter().flatten().min();
         let Some(next) = due.filter(|next| *next < end) else { break };
         cloud.advance_to(next).await;
-        people.read_mail(scripted);
-        people.act(scripted).await;
+        people.read_mail(manner);
+        people.act(manner).await;
         if std::mem::take(&mut people.deploy) {
             start(cloud, &stage.funnel).await?;
             listen(cloud, &people.shared);
         }
     }
     cloud.advance_to(end).await;
-    people.read_mail(scripted);
+    people.read_mail(manner);
     Ok(())
 }
 
@@ -235,6 +246,8 @@ async fn close(
     Outcome {
         broken: state.auditor.close(&books),
         sends: state.auditor.accepted,
+        marketing: state.auditor.tally(&books, "broadcast-news", "mail"),
+        critical: state.auditor.tally(&books, "welcome", "hello"),
         seconds: (now - began).num_seconds(),
         faults: std::mem::take(&mut state.storm.faults),
         calls: std::mem::take(&mut state.storm.calls),

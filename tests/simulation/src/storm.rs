@@ -42,6 +42,8 @@ impl Shared {
 pub struct Weather {
     before: u32,
     after: u32,
+    /// Answers of SES to a send.
+    answer_lost: u32,
     crash: u32,
     slow: u32,
     meanwhile: u32,
@@ -68,6 +70,7 @@ impl Weather {
         Self {
             before: up_to(6_000),
             after: up_to(4_000),
+            answer_lost: up_to(5_000),
             crash: up_to(3_000),
             slow: up_to(2_000),
             meanwhile: up_to(3_000),
@@ -144,6 +147,12 @@ impl Storm {
         Self::of(ChaCha8Rng::seed_from_u64(0), Weather::default(), strike)
     }
 
+    /// Only what the models of others know too: processes that end, and answers that are lost.
+    pub fn plain(seed: u64) -> Self {
+        let weather = Weather { crash: 1_000, answer_lost: 1_000, ..Weather::default() };
+        Self::of(ChaCha8Rng::seed_from_u64(seed), weather, None)
+    }
+
     fn of(luck: ChaCha8Rng, weather: Weather, strike: Option<Strike>) -> Self {
         Self {
             luck,
@@ -191,6 +200,8 @@ impl Storm {
             Verdict::Before(failures[self.luck.random_range(0..failures.len())])
         } else if self.strikes(self.weather.after) {
             Verdict::After(if self.luck.random_range(0..2) == 0 { Failure::Error } else { Failure::NoAnswer })
+        } else if call.operation == "SendEmail" && self.strikes(self.weather.answer_lost) {
+            Verdict::After(Failure::NoAnswer)
         } else {
             Verdict::Pass
         }
