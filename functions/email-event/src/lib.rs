@@ -62,7 +62,8 @@ impl EmailEvents {
             return Ok(self.batch(serde_json::from_value(event)?).await);
         }
         match Notice::read(&event) {
-            Ok(Some(notice)) => self.take(&notice).await?,
+            // On the heap: the compiler gives up on futures that are nested this deep.
+            Ok(Some(notice)) => Box::pin(self.take(&notice)).await?,
             Ok(None) => {}
             Err(reason) => self.dead_letters.put(&reason, without_addresses(event)).await?,
         }
@@ -78,7 +79,7 @@ impl EmailEvents {
             else {
                 continue;
             };
-            if let Err(error) = self.settle(&notice).await {
+            if let Err(error) = Box::pin(self.settle(&notice)).await {
                 tracing::warn!(%error, "an open or click was not judged");
                 let mut failure = BatchItemFailure::default();
                 failure.item_identifier = message.message_id.unwrap_or_default();
