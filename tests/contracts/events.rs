@@ -117,8 +117,11 @@ fn all_facts() -> Vec<Event> {
     let complained = Fact::MailComplained { engagement_id, email_campaign_id };
     let (engagement_id, email_campaign_id) = mail();
     let sent = Fact::MailSent { engagement_id, email_campaign_id };
+    let (engagement_id, email_campaign_id) = mail();
+    let unknown = Fact::MailUnknown { engagement_id, email_campaign_id };
     let facts = [
         sent,
+        unknown,
         delivered,
         opened,
         click("l-1", "mail").fact,

@@ -159,7 +159,7 @@ async fn what_comes_late_about_an_erased_person_brings_nothing_back() {
     let again: Vec<&str> = way[mails..].iter().map(String::as_str).collect();
     assert_eq!(
         again,
-        ["03-12 10:00 welcome/welcome", "03-13 07:00 nurture/day-1", "03-14 07:00 nurture/day-2"]
+        ["03-12 10:02 welcome/welcome", "03-13 07:00 nurture/day-1", "03-14 07:00 nurture/day-2"]
     );
 }
 

@@ -35,7 +35,7 @@ const fn column(group: &'static str, id: &'static str, unit: Unit, read: Read) -
 }
 
 /// Every figure of a day.
-pub(crate) const COLUMNS: [Column; 19] = [
+pub(crate) const COLUMNS: [Column; 20] = [
     column("visits", "website_visitors", Unit::Count, |day| count(day.website_visitors)),
     column("visits", "lp_visitors", Unit::Count, |day| count(day.lp_visitors)),
     column("visits", "opt_ins", Unit::Count, |day| count(day.opt_ins)),
@@ -47,6 +47,7 @@ pub(crate) const COLUMNS: [Column; 19] = [
     column("sales", "sales", Unit::Count, |day| count(day.sales)),
     column("sales", "revenue", Unit::Money, |day| day.revenue),
     column("mails", "mails_sent", Unit::Count, |day| count(day.mails_sent)),
+    column("mails", "mails_unknown", Unit::Count, |day| count(day.mails_unknown)),
     column("mails", "mails_delivered", Unit::Count, |day| count(day.mails_delivered)),
     column("mails", "mails_opened", Unit::Count, |day| count(day.mails_opened)),
     column("mails", "mails_opened_by_machine", Unit::Count, |day| count(day.mails_opened_by_machine)),

@@ -120,7 +120,9 @@ fn told(row: &Engagement, now: DateTime<Utc>) -> Vec<Said<'_>> {
         (EngagementState::Claimed, Claim::InFlight) => Said::new("claimed").at(Some(row.claimed_at)),
         (EngagementState::Claimed, Claim::Send { .. }) => Said::new("claimed_again").at(Some(row.claimed_at)),
         (EngagementState::Claimed, _) => Said::new("claimed_given_up").at(Some(row.claimed_at)),
-        (EngagementState::Unknown, Claim::Send { .. }) => Said::new("unknown_again").at(Some(row.claimed_at)),
+        (EngagementState::Unknown, Claim::Send { .. } | Claim::InFlight) => {
+            Said::new("unknown_again").at(Some(row.claimed_at))
+        }
         (EngagementState::Unknown, _) => Said::new("unknown").at(Some(row.claimed_at)),
         (EngagementState::Sent | EngagementState::Bounced | EngagementState::Complained, _) => {
             Said::new("sent").at(Some(sent))

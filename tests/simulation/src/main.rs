@@ -120,7 +120,12 @@ fn play_all(plays: &[Play], stop: bool) -> Line {
                     let mut line = lock(&line);
                     line.seeds += 1;
                     if line.seeds % 500 == 0 {
-                        eprintln!("{} of {} played, {} broken", line.seeds, plays.len(), line.violations.len());
+                        eprintln!(
+                            "{} of {} played, {} broken",
+                            line.seeds,
+                            plays.len(),
+                            line.violations.len()
+                        );
                     }
                     line.sends += outcome.sends;
                     *lock(&seconds) += outcome.seconds;

@@ -37,14 +37,15 @@ fn the_real_template_names_every_part_of_the_stack() {
     let relay = &stack.stream_sources[0];
     assert_eq!((relay.table.as_str(), relay.function.as_str()), ("Events", "relay"));
     assert!(relay.bisect && relay.reports_failures);
-    assert_eq!(relay.max_retries, Some(5));
+    assert_eq!(relay.max_retries, Some(60));
     assert_eq!(relay.on_failure.as_deref(), Some("michi-relay-dead"));
     assert!(stack.routes.iter().any(|route| route.key == "POST /opt-in" && route.function == "opt-in"));
     assert_eq!(stack.rules[0].targets, [Target::Function("email-event".to_owned())]);
     assert_eq!(stack.rules[1].targets, [Target::Queue("michi-verdicts".to_owned())]);
     assert!(stack.configuration_sets["michi"].events.contains("CLICK"));
     assert!(stack.buses.contains("michi") && stack.buses.contains("default"));
-    assert_eq!(stack.schedules[0].name, "michi-nightly-aggregation");
+    let schedules: Vec<&str> = stack.schedules.iter().map(|schedule| schedule.name.as_str()).collect();
+    assert_eq!(schedules, ["michi-nightly-aggregation", "michi-sweep"]);
 }
 
 #[test]
