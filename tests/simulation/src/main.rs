@@ -24,7 +24,7 @@ struct Options {
     /// The first of them.
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// Plays one seed, twice, and prints its trace.
+    /// Plays one seed (0: the script of --exhaustive), twice, and prints its trace.
     #[arg(long)]
     replay: Option<u64>,
     /// Plays one person's way again and again, with one fault each time: each outcome at each call
@@ -228,7 +228,8 @@ fn replay(seed: u64) -> ExitCode {
         Ok(stage) => stage,
         Err(error) => panic!("{error}"),
     };
-    let (first, second) = (one(&stage, &Play::Seed(seed), true), one(&stage, &Play::Seed(seed), true));
+    let what = if seed == 0 { Play::Script(None) } else { Play::Seed(seed) };
+    let (first, second) = (one(&stage, &what, true), one(&stage, &what, true));
     for line in &first.lines {
         println!("{line}");
     }

@@ -107,6 +107,7 @@ pub enum Act {
     },
     Conclude {
         consultation: String,
+        outcome: &'static str,
         tries: u32,
     },
     Broadcast {
@@ -137,6 +138,8 @@ pub struct People {
     booked: BTreeSet<usize>,
     applied: BTreeSet<usize>,
     count: usize,
+    /// Bookings that are still to be moved, if that is not left to luck.
+    moves: Option<u32>,
     /// Checkout sessions whose payment was heard.
     pub paid: BTreeSet<String>,
     /// Asked to deploy the functions anew.
@@ -170,6 +173,7 @@ impl People {
             booked: BTreeSet::new(),
             applied: BTreeSet::new(),
             count: 0,
+            moves: None,
             paid: BTreeSet::new(),
             deploy: false,
         }
@@ -239,7 +243,7 @@ impl People {
 
     /// One person who does everything once, and whom nothing surprises.
     pub fn scripted(&mut self) {
-        self.count = 1;
+        (self.count, self.moves) = (1, Some(1));
         let at = self.now();
         self.plan(at, Act::OptIn { who: 0, magnet: "guide", twice: false, tries: 0 });
         self.plan(at + TimeDelta::hours(30), Act::Broadcast { command: "plan", tries: 0 });
@@ -310,11 +314,11 @@ impl People {
                 self.again(status, tries, later, |tries| Act::Apply { who, token, tries });
             }
             Act::Pay { session, tries } => self.pay(session, tries).await,
-            Act::Conclude { consultation, tries } => {
+            Act::Conclude { consultation, outcome, tries } => {
                 let token = self.links.sign_console(self.now());
                 let path = format!("/console/consultations/{consultation}/outcome?t={token}");
-                let status = self.post(&path, &json!({"outcome": "held"})).await.0;
-                self.again(status, tries, later, |tries| Act::Conclude { consultation, tries });
+                let status = self.post(&path, &json!({"outcome": outcome})).await.0;
+                self.again(status, tries, later, |tries| Act::Conclude { consultation, outcome, tries });
             }
             Act::Broadcast { command, tries } => {
                 let token = self.links.sign_console(self.now());
@@ -400,14 +404,23 @@ impl People {
         };
         let Ok(start) = start.parse::<DateTime<Utc>>() else { return };
         let url = answer["manage_url"].as_str().unwrap_or_default().to_owned();
-        if self.one_in(4) {
-            let at = self.now() + self.within(6);
+        let (moves, cancels) = match self.moves {
+            Some(left) => {
+                self.moves = Some(left.saturating_sub(1));
+                (left > 0, false)
+            }
+            None => (self.one_in(4), self.one_in(6)),
+        };
+        if moves {
+            let at = self.now() + TimeDelta::minutes(10);
             self.plan(at, Act::Move { who, url, tries: 0 });
-        } else if self.one_in(5) {
+        } else if cancels {
             let at = self.now() + self.within(6);
             self.plan(at, Act::Cancel { who, url, tries: 0 });
         }
-        self.plan(start + TimeDelta::hours(1), Act::Conclude { consultation: id.to_owned(), tries: 0 });
+        let outcome = if self.moves.is_none() && self.one_in(4) { "missed" } else { "thinking" };
+        let told = start + TimeDelta::hours(1);
+        self.plan(told, Act::Conclude { consultation: id.to_owned(), outcome, tries: 0 });
     }
 
     async fn pay(&mut self, session: String, tries: u32) {

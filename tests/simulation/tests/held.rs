@@ -25,11 +25,14 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
 
 #[test]
 fn in_the_calm_every_promise_holds_and_nothing_strikes() {
-    for seed in [3, 4] {
+    let mut sends = 0;
+    for seed in 3..6 {
         let calm = played(&Play::Calm(seed), false);
         assert_eq!(calm.broken, Vec::<String>::new(), "seed {seed}");
-        assert!(calm.faults.is_empty() && calm.sends > 2, "seed {seed}: {calm:?}");
+        assert!(calm.faults.is_empty(), "seed {seed}: {calm:?}");
+        sends += calm.sends;
     }
+    assert!(sends > 12, "{sends}");
 }
 
 #[test]
