@@ -73,15 +73,22 @@ pub enum Way {
     Stream,
 }
 
+/// Says what becomes of a call that is about to be made.
+pub type Before = Arc<dyn Fn(Call) -> BoxFuture<'static, Verdict> + Send + Sync>;
+/// Hears of a call that was made, of its true answer, and of what the function hears.
+pub type After = Arc<dyn Fn(&Call, &Response, Verdict) + Send + Sync>;
+/// Says how many copies of a delivery arrive, and how late each. None at all is a loss.
+pub type Copies = Arc<dyn Fn(Way) -> Vec<TimeDelta> + Send + Sync>;
+
 /// Decides what goes wrong.
 #[derive(Clone)]
 pub struct Saboteur {
     /// Asked before each call that a function makes; it may do other things meanwhile.
-    pub before: Arc<dyn Fn(Call) -> BoxFuture<'static, Verdict> + Send + Sync>,
+    pub before: Before,
     /// Told of each call that was made: its true answer, and what the function hears of it.
-    pub after: Arc<dyn Fn(&Call, &Response, Verdict) + Send + Sync>,
+    pub after: After,
     /// How many copies of a delivery arrive, and how late each. None at all is a loss.
-    pub copies: Arc<dyn Fn(Way) -> Vec<TimeDelta> + Send + Sync>,
+    pub copies: Copies,
 }
 
 /// Where the saboteur sits, if there is one.
