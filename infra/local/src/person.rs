@@ -46,7 +46,7 @@ pub async fn export(cloud: &Cloud, person: &str) -> Result<String, RemoteError> 
     Ok(serde_json::to_string_pretty(&dossier)?)
 }
 
-/// What [`erase`] would do to a person's data.
+/// What [`erase()`] would do to a person's data.
 ///
 /// # Errors
 /// [`RemoteError`].
