@@ -140,8 +140,6 @@ pub struct People {
     count: usize,
     /// Bookings that are still to be moved, if that is not left to luck.
     moves: Option<u32>,
-    /// The slot that somebody chose last.
-    wanted: Option<String>,
     /// Checkout sessions whose payment was heard.
     pub paid: BTreeSet<String>,
     /// Asked to deploy the functions anew.
@@ -176,7 +174,6 @@ impl People {
             applied: BTreeSet::new(),
             count: 0,
             moves: None,
-            wanted: None,
             paid: BTreeSet::new(),
             deploy: false,
         }
@@ -377,17 +374,12 @@ impl People {
     }
 
     async fn slot(&mut self) -> Option<String> {
-        // Some have had the form open since before somebody else took the slot.
-        if self.moves.is_none() && self.wanted.is_some() && self.one_in(3) {
-            return self.wanted.clone();
-        }
         let answer = self.send("GET", "/slots", "", String::new()).await.1;
         let slots = answer["slots"].as_array().cloned().unwrap_or_default();
         // Everybody wants one of the first.
         let most = slots.len().min(2);
         let at = if most == 0 { return None } else { self.luck.random_range(0..most) };
-        self.wanted = slots[at]["slot"].as_str().map(str::to_owned);
-        self.wanted.clone()
+        slots[at]["slot"].as_str().map(str::to_owned)
     }
 
     async fn book(&mut self, who: usize, token: &str) -> u16 {
