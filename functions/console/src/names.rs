@@ -36,11 +36,7 @@ pub(crate) struct Notice {
 
 impl Names {
     pub(crate) fn of(funnel: &Funnel) -> Self {
-        let sequences = || {
-            let broadcasts = funnel.broadcasts.iter().map(|broadcast| &broadcast.sequence);
-            funnel.sequences.iter().chain(broadcasts)
-        };
-        let notices = sequences().flat_map(|sequence| {
+        let notices = funnel.all_sequences().flat_map(|sequence| {
             sequence.program.steps.iter().filter_map(move |step| match &step.act {
                 Act::Notice { text, to } => {
                     let to = funnel.member(to).map_or(to.to_string(), |member| member.name.clone());
@@ -60,7 +56,7 @@ impl Names {
         });
         let hosts = funnel.consultation.iter().flat_map(|offer| &offer.host_names);
         Self {
-            sequences: by_id(sequences().map(|sequence| (&sequence.id, &sequence.name))),
+            sequences: by_id(funnel.all_sequences().map(|sequence| (&sequence.id, &sequence.name))),
             magnets: by_id(funnel.lead_magnets.iter().map(|magnet| (&magnet.id, &magnet.title))),
             facts: by_id(funnel.facts.iter().map(|fact| (&fact.id, &fact.name))),
             pages: by_id(funnel.pages().map(|page| (&page.id, &page.title))),

@@ -9,8 +9,9 @@ use content::{Funnel, Locale};
 use domain::{
     condition::Known,
     fate::{Fate, Said, fates, not_entered},
+    id::Id,
     lead::{self, ConsentStanding},
-    sequence::{Act, Enrolment, Program, Sequence},
+    sequence::{Enrolment, Program, Sequence, Step},
 };
 use serde::Serialize;
 
@@ -129,11 +130,8 @@ pub fn why(
     for (enrolment, program) in person.enrolments.iter().zip(programs) {
         let mails = teller.mails(enrolment, program, person, now);
         let asked = |told: &Told| {
-            mail.is_none_or(|mail| {
-                told.step == mail
-                    || told.mail.as_deref() == Some(mail)
-                    || format!("{}/{}", enrolment.sequence, told.step) == mail
-            })
+            let sent = told.mail.as_deref();
+            mail.is_none_or(|wanted| is_called(enrolment.sequence.as_str(), &told.step, sent, wanted))
         };
         let mut mails = mails.iter().filter(|told| asked(told)).peekable();
         if mails.peek().is_none() && mail.is_some() {
@@ -187,19 +185,19 @@ fn why_not(teller: &Teller, sequence: &Sequence, known: &Known<'_>) -> String {
 }
 
 fn never_entered<'a>(funnel: &'a Funnel, person: &'a Person) -> impl Iterator<Item = &'a Sequence> {
-    let broadcasts = funnel.broadcasts.iter().map(|broadcast| &broadcast.sequence);
     let entered =
         |sequence: &&Sequence| person.enrolments.iter().any(|enrolment| enrolment.sequence == sequence.id);
-    funnel.sequences.iter().chain(broadcasts).filter(move |sequence| !entered(sequence))
+    funnel.all_sequences().filter(move |sequence| !entered(sequence))
 }
 
 fn sends(sequence: &Sequence, wanted: &str) -> bool {
-    sequence.program.steps.iter().any(|step| match &step.act {
-        Act::Send { mail, .. } => {
-            mail.as_str() == wanted
-                || step.id.as_str() == wanted
-                || wanted.split_once('/') == Some((sequence.id.as_str(), step.id.as_str()))
-        }
-        _ => false,
-    })
+    let called = |step: &Step, mail: &Id| {
+        is_called(sequence.id.as_str(), step.id.as_str(), Some(mail.as_str()), wanted)
+    };
+    sequence.program.steps.iter().any(|step| step.mail().is_some_and(|mail| called(step, mail)))
+}
+
+/// Whether somebody means this mail: by its file name, its step, or sequence and step.
+fn is_called(sequence: &str, step: &str, mail: Option<&str>, wanted: &str) -> bool {
+    mail == Some(wanted) || step == wanted || wanted.split_once('/') == Some((sequence, step))
 }

@@ -18,7 +18,10 @@ use std::{collections::BTreeMap, error::Error, path::PathBuf};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
+use aws_smithy_async::{
+    rt::sleep::{SharedAsyncSleep, TokioSleep},
+    time::SystemTimeSource,
+};
 use aws_smithy_http_client::{
     Connector,
     tls::{self, rustls_provider::CryptoMode},
@@ -91,6 +94,12 @@ impl Cloud {
     /// [`StartError`] if `PUBLIC_URL` is missing.
     pub fn public_url(&self) -> Result<String, StartError> {
         Ok(self.env.get("PUBLIC_URL")?.trim_end_matches('/').to_owned())
+    }
+
+    /// How to wait before a call is made again: as the SDK's clients do, so that on one machine it
+    /// takes no time.
+    pub(crate) fn sleep(&self) -> SharedAsyncSleep {
+        self.sdk.sleep_impl().unwrap_or_else(|| SharedAsyncSleep::new(TokioSleep::new()))
     }
 
     /// The time: the wall clock in a Lambda, the local cloud's own clock on one machine.

@@ -14,7 +14,7 @@ use aws_sdk_sesv2::{
     primitives::DateTime as SdkTime,
     types::SuppressionListReason,
 };
-use aws_smithy_async::rt::sleep::{AsyncSleep, SharedAsyncSleep, TokioSleep};
+use aws_smithy_async::rt::sleep::{AsyncSleep, SharedAsyncSleep};
 use chrono::{DateTime, Utc};
 use domain::{email_address::EmailAddress, lead::ListReason, limits::SES_CALL_MILLIS};
 
@@ -40,8 +40,7 @@ pub struct Listed {
 impl SuppressionList {
     /// The account's list. Calls of one client keep SES's pace.
     pub fn new(cloud: &Cloud) -> Self {
-        let sleep = cloud.sdk.sleep_impl().unwrap_or_else(|| SharedAsyncSleep::new(TokioSleep::new()));
-        Self { client: Client::new(&cloud.sdk), sleep, called: AtomicBool::new(false) }
+        Self { client: Client::new(&cloud.sdk), sleep: cloud.sleep(), called: AtomicBool::new(false) }
     }
 
     /// Puts an address on the list. One that stands there already stays there.

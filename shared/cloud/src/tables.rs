@@ -6,7 +6,10 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, KeysAndAttributes},
 };
-use aws_smithy_async::{rt::sleep::AsyncSleep, time::SharedTimeSource};
+use aws_smithy_async::{
+    rt::sleep::{AsyncSleep, SharedAsyncSleep},
+    time::SharedTimeSource,
+};
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::{
     broadcast::Broadcast,
@@ -85,6 +88,7 @@ pub struct Tables {
     client: Client,
     prefix: String,
     clock: SharedTimeSource,
+    sleep: SharedAsyncSleep,
     retention: Retention,
 }
 
@@ -141,6 +145,7 @@ impl Tables {
             client: Client::new(&cloud.sdk),
             prefix: cloud.env.get("TABLE_PREFIX").unwrap_or_default(),
             clock: cloud.sdk.time_source().unwrap_or_default(),
+            sleep: cloud.sleep(),
             retention: Retention::default(),
         }
     }
@@ -166,11 +171,8 @@ impl Tables {
         Ok(expiring(to_item(row)?, self.retention.mail_goes(row.claimed_at)))
     }
 
-    /// Waits as the SDK's clients do before they try again: on one machine that takes no time.
     pub(crate) async fn sleep(&self, time: Duration) {
-        if let Some(sleep) = self.client.config().sleep_impl() {
-            sleep.sleep(time).await;
-        }
+        self.sleep.sleep(time).await;
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -197,10 +197,15 @@ impl Funnel {
         self.pages.values()
     }
 
+    /// All sequences, those of broadcasts too.
+    pub fn all_sequences(&self) -> impl Iterator<Item = &Sequence> {
+        let broadcasts = self.broadcasts.iter().map(|broadcast| &broadcast.sequence);
+        self.sequences.iter().chain(broadcasts)
+    }
+
     /// A sequence by its file name without `.toml`, or a broadcast's (`broadcast-` and its id).
     pub fn sequence(&self, id: &Id) -> Option<&Sequence> {
-        let broadcasts = self.broadcasts.iter().map(|broadcast| &broadcast.sequence);
-        self.sequences.iter().chain(broadcasts).find(|sequence| sequence.id == *id)
+        self.all_sequences().find(|sequence| sequence.id == *id)
     }
 
     /// A broadcast by its file name without `.toml`.

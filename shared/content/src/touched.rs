@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use domain::id::Id;
-use domain::sequence::{Act, Inside, Program, Sequence, Step};
+use domain::sequence::{Inside, Program, Sequence, Step};
 use domain::trigger::Trigger;
 use serde::Serialize;
 
 use crate::funnel::Funnel;
-use crate::written::{self, leads_to};
+use crate::written;
 
 /// A sequence that was edited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -89,8 +89,7 @@ pub fn touched(before: &Funnel, after: &Funnel) -> Vec<Touched> {
 }
 
 fn sequences(funnel: &Funnel) -> BTreeMap<&Id, &Sequence> {
-    let broadcasts = funnel.broadcasts.iter().map(|broadcast| &broadcast.sequence);
-    funnel.sequences.iter().chain(broadcasts).map(|sequence| (&sequence.id, sequence)).collect()
+    funnel.all_sequences().map(|sequence| (&sequence.id, sequence)).collect()
 }
 
 fn whole(sequence: &Id, change: Change, people: &str) -> Touched {
@@ -210,7 +209,7 @@ fn moved(old: &Program, new: &Program, after: &Funnel) -> Vec<String> {
     }
     for step in &new.steps {
         let before: Vec<&Id> =
-            kept.iter().filter(|from| leads(new, &from.id, &step.id)).map(|from| &from.id).collect();
+            kept.iter().filter(|from| new.leads(&from.id, &step.id)).map(|from| &from.id).collect();
         let whom = || match before.as_slice() {
             [] => "those only who enter from now on".to_owned(),
             before => format!("people at {}", any_of(before.iter().copied())),
@@ -234,7 +233,7 @@ fn moved(old: &Program, new: &Program, after: &Funnel) -> Vec<String> {
         let rest: Vec<&Step> = old
             .steps
             .iter()
-            .filter(|step| gone.iter().any(|from| from.id == step.id || leads(old, &from.id, &step.id)))
+            .filter(|step| gone.iter().any(|from| from.id == step.id || old.leads(&from.id, &step.id)))
             .collect();
         people.extend(held(&rest, after));
     }
@@ -243,36 +242,14 @@ fn moved(old: &Program, new: &Program, after: &Funnel) -> Vec<String> {
 
 /// The mails that the old version still sends, but that are no more.
 fn held(steps: &[&Step], after: &Funnel) -> Vec<String> {
-    let lost = steps.iter().filter_map(|step| match &step.act {
-        Act::Send { mail, .. } if after.mail(mail).is_none() => Some(format!(
+    let lost = steps.iter().filter_map(|step| {
+        let mail = step.mail().filter(|mail| after.mail(mail).is_none())?;
+        Some(format!(
             "the mail `{mail}` is gone, but the old version sends it at `{}`: whoever comes there is held until it is back",
             step.id
-        )),
-        Act::Send { .. }
-        | Act::WaitFor { .. }
-        | Act::Branch { .. }
-        | Act::Split { .. }
-        | Act::Tag { .. }
-        | Act::Untag { .. }
-        | Act::Attribute { .. }
-        | Act::Stage { .. }
-        | Act::Task { .. }
-        | Act::Notice { .. }
-        | Act::Webhook { .. } => None,
+        ))
     });
     lost.collect()
-}
-
-/// Whether somebody at the one step may come to the other.
-fn leads(program: &Program, from: &Id, to: &Id) -> bool {
-    // Ways lead forward only, so one look at each step is enough.
-    let mut reached: BTreeSet<&Id> = program.step(from).map(leads_to).into_iter().flatten().collect();
-    for step in &program.steps {
-        if reached.contains(&step.id) {
-            reached.extend(leads_to(step));
-        }
-    }
-    reached.contains(to)
 }
 
 /// `day-1`, `day-2` or `day-3`.

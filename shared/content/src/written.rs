@@ -108,26 +108,6 @@ pub(crate) fn ways(step: &Step) -> Vec<(&'static str, &str)> {
     }
 }
 
-/// The steps to which a step may lead.
-pub(crate) fn leads_to(step: &Step) -> Vec<&Id> {
-    let decided = match &step.act {
-        Act::WaitFor { then, otherwise, .. } | Act::Branch { then, otherwise, .. } => {
-            then.iter().chain(otherwise).collect()
-        }
-        Act::Split { targets } => targets.iter().map(|(step, _)| step).collect(),
-        Act::Send { .. }
-        | Act::Tag { .. }
-        | Act::Untag { .. }
-        | Act::Attribute { .. }
-        | Act::Stage { .. }
-        | Act::Task { .. }
-        | Act::Notice { .. }
-        | Act::Webhook { .. } => return step.next.iter().collect(),
-    };
-    // A decision whose time had passed when somebody came is left out.
-    if step.when.is_anchored() { step.next.iter().chain(decided).collect() } else { decided }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use crate::{
     engagement::{Claim, Engagement, EngagementState, claim},
     id::Id,
     lead::Mailing,
-    sequence::{Act, Enrolment, EnrolmentState, Program, Sequence, Step},
+    sequence::{Enrolment, EnrolmentState, Program, Sequence, Step},
 };
 
 /// All that can be said of a mail.
@@ -83,12 +83,7 @@ pub fn fates<'a>(
     ledger: &'a [Engagement],
     now: DateTime<Utc>,
 ) -> Vec<Fate<'a>> {
-    let mails = || {
-        program.steps.iter().filter_map(|step| match &step.act {
-            Act::Send { mail, .. } => Some((step, mail)),
-            _ => None,
-        })
-    };
+    let mails = || program.steps.iter().filter_map(|step| Some((step, step.mail()?)));
     let this_time: BTreeSet<String> = mails().map(|(step, _)| enrolment.engagement_id(&step.id)).collect();
     let earlier = ledger.iter().filter_map(|row| {
         let (sequence, step) = row.email_campaign_id.split_once('/')?;
@@ -165,39 +160,13 @@ fn unsent<'a>(enrolment: &'a Enrolment, program: &'a Program, step: &'a Step) ->
     if *here == step.id {
         return Said::new("due").at(enrolment.next_due).why(why);
     }
-    match leads_to(program, here, &step.id) {
+    match program.leads(here, &step.id) {
         true => Said { step: Some(here), ..Said::new("ahead").at(enrolment.next_due) },
         false => {
             let way = enrolment.decisions.last().map_or(why, |decision| decision.why.as_str());
             Said::new("passed_over").why(way)
         }
     }
-}
-
-/// Whether a way leads from one step to another.
-fn leads_to(program: &Program, from: &Id, to: &Id) -> bool {
-    let (mut open, mut seen) = (vec![from], BTreeSet::new());
-    while let Some(id) = open.pop() {
-        if id == to {
-            return true;
-        }
-        let Some(step) = program.step(id).filter(|_| seen.insert(id)) else { continue };
-        match &step.act {
-            Act::WaitFor { then, otherwise, .. } | Act::Branch { then, otherwise, .. } => {
-                open.extend(then.iter().chain(otherwise));
-            }
-            Act::Split { targets } => open.extend(targets.iter().map(|(target, _)| target)),
-            Act::Send { .. }
-            | Act::Tag { .. }
-            | Act::Untag { .. }
-            | Act::Attribute { .. }
-            | Act::Stage { .. }
-            | Act::Task { .. }
-            | Act::Notice { .. }
-            | Act::Webhook { .. } => open.extend(&step.next),
-        }
-    }
-    false
 }
 
 /// Why a person never entered a sequence, as far as rows can tell.
@@ -231,7 +200,7 @@ mod tests {
         engagement::MailClass,
         event::FactKind,
         samples::{at, clicked, id, opened, person, sent},
-        sequence::{Anchor, Decision, Entry, Inside, When},
+        sequence::{Act, Anchor, Decision, Entry, Inside, When},
         trigger::Trigger,
     };
 

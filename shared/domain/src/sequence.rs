@@ -1,6 +1,6 @@
 //! Sequences, and a person's place in one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Timelike, Utc, Weekday};
 use chrono_tz::Tz;
@@ -480,10 +480,61 @@ impl Sequence {
     }
 }
 
+impl Step {
+    /// The mail that it sends to the person, if it is such a step.
+    pub fn mail(&self) -> Option<&Id> {
+        match &self.act {
+            Act::Send { mail, .. } => Some(mail),
+            Act::WaitFor { .. }
+            | Act::Branch { .. }
+            | Act::Split { .. }
+            | Act::Tag { .. }
+            | Act::Untag { .. }
+            | Act::Attribute { .. }
+            | Act::Stage { .. }
+            | Act::Task { .. }
+            | Act::Notice { .. }
+            | Act::Webhook { .. } => None,
+        }
+    }
+
+    /// The steps to which it may lead.
+    pub fn targets(&self) -> Vec<&Id> {
+        let decided = match &self.act {
+            Act::WaitFor { then, otherwise, .. } | Act::Branch { then, otherwise, .. } => {
+                then.iter().chain(otherwise).collect()
+            }
+            Act::Split { targets } => targets.iter().map(|(step, _)| step).collect(),
+            Act::Send { .. }
+            | Act::Tag { .. }
+            | Act::Untag { .. }
+            | Act::Attribute { .. }
+            | Act::Stage { .. }
+            | Act::Task { .. }
+            | Act::Notice { .. }
+            | Act::Webhook { .. } => return self.next.iter().collect(),
+        };
+        // A decision whose time had passed when somebody came is left out.
+        if self.when.is_anchored() { self.next.iter().chain(decided).collect() } else { decided }
+    }
+}
+
 impl Program {
     /// A step by its id.
     pub fn step(&self, id: &Id) -> Option<&Step> {
         self.steps.iter().find(|step| step.id == *id)
+    }
+
+    /// Whether somebody at the one step may come to the other.
+    pub fn leads(&self, from: &Id, to: &Id) -> bool {
+        // Ways lead forward only, so one look at each step is enough.
+        let mut reached: BTreeSet<&Id> = self.step(from).map(Step::targets).into_iter().flatten().collect();
+        for step in &self.steps {
+            if reached.contains(&step.id) {
+                reached.extend(step.targets());
+            }
+        }
+        reached.contains(to)
     }
 
     /// Moves a person on to a step (none is the end).

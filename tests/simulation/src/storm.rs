@@ -320,7 +320,7 @@ pub fn name_of(verdict: Verdict) -> &'static str {
 /// Lets the storm loose on a cloud.
 pub fn saboteur(cloud: &LocalCloud, shared: &Arc<Shared>) -> Saboteur {
     let (before, after, copies) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
-    let (watched, clock) = (cloud.clone(), cloud.clock().clone());
+    let clock = cloud.clock().clone();
     let inside = cloud.clone();
     Saboteur {
         before: Arc::new(move |call| {
@@ -337,7 +337,6 @@ pub fn saboteur(cloud: &LocalCloud, shared: &Arc<Shared>) -> Saboteur {
             }
         }),
         copies: Arc::new(move |way| {
-            let _keeps_the_cloud = &watched;
             let mut state = copies.lock();
             let copies = state.storm.copies(way);
             state.trace.copies(way, &copies);

@@ -20,7 +20,6 @@ use axum::{
 };
 use chrono::Utc;
 use content::{Funnel, Mail, funnel::AttributeKind, problem::Severity};
-use domain::sequence::Act;
 use minijinja::{Environment, context};
 use sample::Sample;
 use sha2::{Digest, Sha256};
@@ -226,14 +225,11 @@ fn encoded(query: &BTreeMap<String, String>) -> String {
 
 /// Which steps send the mail.
 fn sent_by(funnel: &Funnel, mail: &Mail) -> Vec<String> {
-    let broadcasts = funnel.broadcasts.iter().map(|broadcast| &broadcast.sequence);
     let steps = funnel
-        .sequences
-        .iter()
-        .chain(broadcasts)
+        .all_sequences()
         .flat_map(|sequence| sequence.program.steps.iter().map(move |step| (sequence, step)));
     steps
-        .filter(|(_, step)| matches!(&step.act, Act::Send { mail: sent, .. } if *sent == mail.id))
+        .filter(|(_, step)| step.mail() == Some(&mail.id))
         .map(|(sequence, step)| format!("{}/{}", sequence.id, step.id))
         .collect()
 }

@@ -13,7 +13,6 @@ use domain::trigger::Trigger;
 use super::{Ground, Problems};
 use crate::page::{FormKind, Page};
 use crate::problem::Problem;
-use crate::written::leads_to;
 
 const MINUTES_A_DAY: i64 = 24 * 60;
 /// A sequence that goes before others should not hold them longer than this.
@@ -238,20 +237,7 @@ fn is_set_by(trigger: &Trigger, act: &Act) -> bool {
 }
 
 fn mails(sequence: &Sequence) -> Vec<&Id> {
-    let mails = sequence.program.steps.iter().filter_map(|step| match &step.act {
-        Act::Send { mail, .. } => Some(mail),
-        Act::WaitFor { .. }
-        | Act::Branch { .. }
-        | Act::Split { .. }
-        | Act::Tag { .. }
-        | Act::Untag { .. }
-        | Act::Attribute { .. }
-        | Act::Stage { .. }
-        | Act::Task { .. }
-        | Act::Notice { .. }
-        | Act::Webhook { .. } => None,
-    });
-    mails.collect()
+    sequence.program.steps.iter().filter_map(Step::mail).collect()
 }
 
 /// The minute, counted from the entry, at which a step that is come to at another one is due at the
@@ -289,7 +275,7 @@ fn longest(steps: &[Step]) -> i64 {
             | Act::Notice { .. }
             | Act::Webhook { .. } => due,
         };
-        for next in leads_to(step) {
+        for next in step.targets() {
             let known = arrivals.entry(next).or_default();
             *known = left.max(*known);
         }

@@ -17,7 +17,6 @@ use crate::funnel::AttributeKind;
 use crate::mail::{CONSULTATION_VARIABLES, Mail, PURCHASE_VARIABLES};
 use crate::problem::{Problem, Source, suggest};
 use crate::reader::{At, Reader, Scalar};
-use crate::written::leads_to;
 
 /// What a step can do.
 const ACTS: [&str; 11] = [
@@ -486,7 +485,7 @@ fn check_ways(steps: &[Placed], source: &Source, problems: &mut Problems) {
     let mut reached: BTreeSet<&Id> = steps.first().map(|(first, _)| &first.id).into_iter().collect();
     for (step, place) in steps {
         if reached.contains(&step.id) {
-            reached.extend(leads_to(step));
+            reached.extend(step.targets());
         } else {
             problems.push(source.problem(
                 place,
@@ -500,7 +499,7 @@ fn check_ways(steps: &[Placed], source: &Source, problems: &mut Problems) {
 fn check_times(steps: &[Placed], source: &Source, problems: &mut Problems) {
     for pair in steps.windows(2) {
         let [(above, _), (below, place)] = pair else { continue };
-        if leads_to(above).contains(&&below.id) && later(above.when, below.when) {
+        if above.targets().contains(&&below.id) && later(above.when, below.when) {
             problems.push(source.problem(
                 place,
                 format!("step `{}` comes due before the one above it", below.id),
