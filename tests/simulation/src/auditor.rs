@@ -41,6 +41,8 @@ pub enum Deed {
     Paused(DateTime<Utc>),
     /// She changed her mind about topic or pause, or tried to.
     Preferred,
+    /// The operator erased her: from here on nobody knows her, until she opts in again.
+    Erased,
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +84,11 @@ pub struct Auditor {
     /// When the ledger was told that a mail was sent: by lead and engagement.
     settled: BTreeMap<(String, String), Vec<u64>>,
     sends: Vec<Send>,
+    /// Ids of those who were erased, with their addresses; true once the operator was told that
+    /// all of it is done.
+    erased: BTreeMap<String, (String, bool)>,
+    /// Checkout sessions whose payment was put aside for a person to look at.
+    put_aside: BTreeSet<String>,
     /// Human clicks and opens that SES told and the product said it had heard: lead and engagement.
     heard_clicks: BTreeSet<(String, String)>,
     heard_opens: BTreeSet<(String, String)>,
@@ -148,6 +155,15 @@ impl Auditor {
         self.deeds.entry(address.to_owned()).or_default().push((event, deed));
     }
 
+    /// A person's row is gone, and whether everything else of hers is too.
+    pub fn erased(&mut self, address: &str, lead_id: &str, wholly: bool) {
+        if !wholly {
+            self.deed(address, Deed::Erased);
+        }
+        let entry = self.erased.entry(lead_id.to_owned()).or_insert((address.to_owned(), false));
+        entry.1 = wholly;
+    }
+
     /// A call to AWS was made and succeeded with this answer.
     pub fn call(
         &mut self,
@@ -174,6 +190,13 @@ impl Auditor {
                     let key = (text(&key, "lead_id"), text(&key, "engagement_id"));
                     self.settled.entry(key).or_default().push(event);
                 }
+            }
+            ("sqs", "SendMessage") => {
+                let request: Value = serde_json::from_slice(request).unwrap_or_default();
+                let letter = request["MessageBody"].as_str().unwrap_or_default();
+                let letter: Value = serde_json::from_str(letter).unwrap_or_default();
+                let session = letter["event"]["data"]["object"]["id"].as_str();
+                self.put_aside.extend(session.map(str::to_owned));
             }
             ("ses", "SendEmail") => {
                 let request: Value = serde_json::from_slice(request).unwrap_or_default();
@@ -246,6 +269,7 @@ impl Auditor {
         self.figures(books, &mut broken);
         self.logs(books, &mut broken);
         no_slot_twice(books, &mut broken);
+        self.nothing_left(books, &mut broken);
         broken
     }
 
@@ -275,7 +299,7 @@ impl Auditor {
     /// Promise 1: nobody is written to against her will.
     fn consent(&self, broken: &mut Vec<String>) {
         let none = vec![];
-        let mut marketing: BTreeMap<&str, Vec<DateTime<Utc>>> = BTreeMap::new();
+        let mut marketing: BTreeMap<(&str, usize), Vec<DateTime<Utc>>> = BTreeMap::new();
         for send in &self.sends {
             let name = format!("{} {}/{}", send.engagement_id, send.sequence, send.step);
             let key = (send.lead_id.clone(), send.engagement_id.clone(), send.attempt.clone());
@@ -290,12 +314,20 @@ impl Auditor {
             let deeds = self.deeds.get(&send.to).map(Vec::as_slice).unwrap_or_default();
             let before: Vec<&Deed> =
                 deeds.iter().filter(|(event, _)| *event < claim.at_event).map(|(_, deed)| deed).collect();
-            let last = |wanted: &dyn Fn(&Deed) -> bool| before.iter().rposition(|deed| wanted(deed));
+            // Whoever was erased and comes again begins a new life.
+            let lives: Vec<&[&Deed]> = before.split(|deed| **deed == Deed::Erased).collect();
+            let life = lives[lives.len() - 1];
+            let last = |wanted: &dyn Fn(&Deed) -> bool| life.iter().rposition(|deed| wanted(deed));
             let Some(asked) = last(&|deed| *deed == Deed::AskedToOptIn) else {
-                broken.push(format!("1: {name} was sent to somebody who never opted in"));
+                broken.push(format!("1: {name} was sent to somebody who never opted in, or was erased since"));
                 continue;
             };
-            if last(&|deed| *deed == Deed::Closed).is_some() {
+            // That alone outlasts a life, unless it came when nobody knew of her.
+            let closed = |life: &&[&Deed]| {
+                let mut since_asked = life.iter().skip_while(|deed| ***deed != Deed::AskedToOptIn);
+                since_asked.any(|deed| *deed == &Deed::Closed)
+            };
+            if lives.iter().any(closed) {
                 broken.push(format!("1: {name} was sent after a complaint or a hard bounce"));
             }
             if !claim.marketing {
@@ -310,7 +342,7 @@ impl Auditor {
                 broken.push(format!("1: {name} was sent though its topic is not wanted"));
             }
             let paused = last(&|deed| matches!(deed, Deed::Paused(_))).filter(|at| Some(*at) > preferred);
-            if let Some(Deed::Paused(until)) = paused.map(|at| before[at])
+            if let Some(Deed::Paused(until)) = paused.map(|at| life[at])
                 && claim.at < *until
             {
                 broken.push(format!("1: {name} was sent in a pause"));
@@ -319,7 +351,7 @@ impl Auditor {
             if is_quiet(claim.at.with_timezone(&zone).time()) {
                 broken.push(format!("1: {name} was sent in the quiet hours of {zone}"));
             }
-            let day = marketing.entry(&send.to).or_default();
+            let day = marketing.entry((&send.to, lives.len())).or_default();
             // A slow call may lie between the decision, which the product dates by, and the claim.
             let slow = TimeDelta::seconds(ON_THE_WAY_SECONDS);
             day.retain(|at| *at > claim.at - TimeDelta::days(1) + slow);
@@ -333,15 +365,20 @@ impl Auditor {
     /// Promise 2: nothing twice, and the ledger says what happened.
     fn once(&self, books: &Books, broken: &mut Vec<String>) {
         let mut groups: BTreeMap<(&str, &str), Vec<&Send>> = BTreeMap::new();
-        let mut lives: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+        let mut lives: BTreeMap<(&str, usize, &str, &str), usize> = BTreeMap::new();
         for send in &self.sends {
-            groups.entry((&send.lead_id, &send.engagement_id)).or_default().push(send);
+            if !self.erased.contains_key(&send.lead_id) {
+                groups.entry((&send.lead_id, &send.engagement_id)).or_default().push(send);
+            }
             // Everybody goes through the three days and gets a broadcast once in a life.
             if send.sequence == "nurture" || send.sequence.contains("news") {
-                *lives.entry((&send.to, &send.sequence, &send.step)).or_default() += 1;
+                let deeds = self.deeds.get(&send.to).map(Vec::as_slice).unwrap_or_default();
+                let ended = |(event, deed): &&(u64, Deed)| *event < send.at_event && *deed == Deed::Erased;
+                let life = deeds.iter().filter(ended).count();
+                *lives.entry((&send.to, life, &send.sequence, &send.step)).or_default() += 1;
             }
         }
-        for ((_, sequence, step), count) in lives.iter().filter(|(_, count)| **count > 1) {
+        for ((_, _, sequence, step), count) in lives.iter().filter(|(_, count)| **count > 1) {
             broken.push(format!("2: {sequence}/{step} was sent {count} times to one person"));
         }
         let ledger: BTreeMap<(String, String), &Row> = books.tables["Email_Engagement"]
@@ -371,6 +408,9 @@ impl Auditor {
             let sends = groups.get(&(lead_id.as_str(), engagement_id.as_str()));
             let message = text(row, "message_id");
             let known = |send: &&&Send| send.message_id == message;
+            if self.erased.contains_key(lead_id) {
+                continue;
+            }
             let notice = row.get("mail").is_none();
             if text(row, "state") == "sent" && !notice && sends.and_then(|s| s.iter().find(known)).is_none() {
                 broken.push(format!("2: {engagement_id} says sent, and SES never took it"));
@@ -448,12 +488,14 @@ impl Auditor {
         broken: &mut Vec<String>,
     ) {
         let none = BTreeSet::new();
+        // Facts about somebody who was erased name nobody; they are counted, and can't be compared.
+        let known = |lead_id: &str| !lead_id.is_empty() && !self.erased.contains_key(lead_id);
         for (kind, heard) in [("clicked", &self.heard_clicks), ("opened", &self.heard_opens)] {
             let told = facts.get(kind).unwrap_or(&none);
-            for (_, engagement) in told.difference(heard) {
+            for (_, engagement) in told.difference(heard).filter(|(lead_id, _)| known(lead_id)) {
                 broken.push(format!("4: {engagement} counts as {kind}, and no person did it"));
             }
-            for (_, engagement) in heard.difference(told) {
+            for (_, engagement) in heard.difference(told).filter(|(lead_id, _)| known(lead_id)) {
                 broken.push(format!("4: {engagement} was {kind} by a person, and does not count"));
             }
         }
@@ -469,10 +511,10 @@ impl Auditor {
             }
         }
         let mut sends: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for send in &self.sends {
+        for send in self.sends.iter().filter(|send| known(&send.lead_id)) {
             *sends.entry((send.lead_id.clone(), send.engagement_id.clone())).or_default() += 1;
         }
-        for (key, counts) in &outcomes {
+        for (key, counts) in outcomes.iter().filter(|((lead_id, _), _)| known(lead_id)) {
             let (sent, seen) =
                 (counts.get("mail_sent").copied().unwrap_or(0), sends.get(key).copied().unwrap_or(0));
             if sent > seen {
@@ -487,10 +529,35 @@ impl Auditor {
                 broken.push(format!("4: SES took {} {seen} times, it counts {told}", key.1));
             }
         }
-        // Promise 6: money once.
+        // Promise 6: money once. What somebody pays who was erased meanwhile, a person looks at.
         let payments: usize = paid.values().sum();
-        if payments != books.paid.len() || paid.values().any(|times| *times > 1) {
-            broken.push(format!("6: {} payments were made, {payments} are counted", books.paid.len()));
+        let (made, aside) = (books.paid.len(), books.paid.intersection(&self.put_aside).count());
+        if payments > made || payments + aside < made || paid.values().any(|times| *times > 1) {
+            broken.push(format!("6: {made} payments were made, {payments} are counted, {aside} put aside"));
+        }
+    }
+
+    /// Promise 7: of somebody who was erased nothing is left but the mark.
+    fn nothing_left(&self, books: &Books, broken: &mut Vec<String>) {
+        for (lead_id, (address, wholly)) in &self.erased {
+            let deeds = self.deeds.get(address).map(Vec::as_slice).unwrap_or_default();
+            let last = |wanted: Deed| deeds.iter().rposition(|(_, deed)| *deed == wanted);
+            if !wholly {
+                broken.push(format!("3: the erasure of {lead_id} has no end"));
+            }
+            if last(Deed::AskedToOptIn) > last(Deed::Erased) {
+                continue;
+            }
+            let secrets = self.people.get(address).map(|person| person.secrets.clone()).unwrap_or_default();
+            for (table, rows) in &books.tables {
+                let mark = |row: &&Row| table == "Leads" && row.contains_key("erased_at");
+                for row in rows.iter().filter(|row| !mark(row)) {
+                    let told = Value::Object(row.clone()).to_string();
+                    if secrets.iter().chain([lead_id]).any(|secret| told.contains(secret.as_str())) {
+                        broken.push(format!("7: {lead_id} was erased, and {table} has {told}"));
+                    }
+                }
+            }
         }
     }
 
@@ -600,6 +667,10 @@ fn everybody_enrolled(books: &Books, broken: &mut Vec<String>) {
             continue;
         }
         let lead_id = text(event, "lead_id");
+        // Of somebody who was erased.
+        if lead_id.is_empty() {
+            continue;
+        }
         let wanted = match text(event, "kind").as_str() {
             "opted_in" if left.contains(&lead_id) => vec!["welcome".to_owned()],
             "opted_in" => vec!["welcome".to_owned(), "nurture".to_owned()],
@@ -621,7 +692,8 @@ fn everybody_enrolled(books: &Books, broken: &mut Vec<String>) {
 fn no_slot_twice(books: &Books, broken: &mut Vec<String>) {
     let mut taken: BTreeMap<(String, String), String> = BTreeMap::new();
     for row in &books.tables["Consultations"] {
-        if text(row, "status") != "booked" {
+        // Its lock is a row too, without a status.
+        if matches!(text(row, "status").as_str(), "" | "cancelled") {
             continue;
         }
         let slot = (text(row, "host"), text(row, "scheduled_date"));

@@ -14,6 +14,10 @@ use torture::peers::{Tally, checkpoint_first, send_first};
 use torture::run::{Outcome, Play, Stage, play};
 use torture::storm::Strike;
 
+// A fifth of the time went into malloc: the SDK makes hundreds of small things for every call.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Plays the product under faults and holds it to its promises.
 #[derive(Debug, Parser)]
 #[command(name = "torture")]

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use cloud::{StartError, erase, keys::Keys, tables::Tables, timers::Timers};
+use domain::email_address::EmailAddress;
 use michi::aws::{Request, mail::Mail, ses::Reader};
 use michi::checkout::Checkout;
-use michi::engine::LocalCloud;
+use michi::engine::{Handler, LocalCloud};
+use michi::functions::cloud_of;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -114,6 +117,12 @@ pub enum Act {
         command: &'static str,
         tries: u32,
     },
+    /// The operator erases somebody; in two goes, with a break longer than a function may run.
+    Erase {
+        who: String,
+        finish: bool,
+        tries: u32,
+    },
     /// The functions are deployed anew.
     Deploy,
 }
@@ -140,6 +149,8 @@ pub struct People {
     count: usize,
     /// Bookings that are still to be moved, if that is not left to luck.
     moves: Option<u32>,
+    /// The slot that somebody chose last.
+    wanted: Option<String>,
     /// Checkout sessions whose payment was heard.
     pub paid: BTreeSet<String>,
     /// Asked to deploy the functions anew.
@@ -174,6 +185,7 @@ impl People {
             applied: BTreeSet::new(),
             count: 0,
             moves: None,
+            wanted: None,
             paid: BTreeSet::new(),
             deploy: false,
         }
@@ -260,6 +272,11 @@ impl People {
             self.cloud.settle().await;
             self.read_mail(manner);
         }
+        let begun = std::mem::take(&mut self.shared.lock().erasing);
+        for who in begun {
+            let at = self.now() + TimeDelta::minutes(10);
+            self.plan(at, Act::Erase { who, finish: true, tries: 0 });
+        }
     }
 
     async fn deed(&mut self, act: Act) {
@@ -326,13 +343,24 @@ impl People {
                 let status = self.post(&path, &json!({"command": command})).await.0;
                 self.again(status, tries, later, |tries| Act::Broadcast { command, tries });
             }
+            Act::Erase { who, finish, tries } => {
+                let order = json!({"erase": who, "finish": finish});
+                let done = self.cloud.invoke(OPERATOR, order).await.is_ok();
+                let (at, tries) = (self.now() + TimeDelta::minutes(10), tries + 1);
+                match done {
+                    true if finish => {}
+                    true => self.plan(at, Act::Erase { who, finish: true, tries: 0 }),
+                    false if tries > 600 => {}
+                    false => self.plan(at, Act::Erase { who, finish, tries }),
+                }
+            }
             Act::Deploy => self.deploy = true,
         }
     }
 
-    /// Whoever was told of an error tries again, not for ever.
+    /// Whoever was told of an error, or that somebody else was quicker, tries again, not for ever.
     fn again(&mut self, status: u16, tries: u32, at: DateTime<Utc>, act: impl FnOnce(u32) -> Act) {
-        if status >= 500 && tries < 8 {
+        if (status >= 500 || status == 409) && tries < 8 {
             self.plan(at, act(tries + 1));
         }
     }
@@ -374,12 +402,17 @@ impl People {
     }
 
     async fn slot(&mut self) -> Option<String> {
+        // Some have had the form open since before somebody else took the slot.
+        if self.moves.is_none() && self.wanted.is_some() && self.one_in(3) {
+            return self.wanted.clone();
+        }
         let answer = self.send("GET", "/slots", "", String::new()).await.1;
         let slots = answer["slots"].as_array().cloned().unwrap_or_default();
         // Everybody wants one of the first.
         let most = slots.len().min(2);
         let at = if most == 0 { return None } else { self.luck.random_range(0..most) };
-        slots[at]["slot"].as_str().map(str::to_owned)
+        self.wanted = slots[at]["slot"].as_str().map(str::to_owned);
+        self.wanted.clone()
     }
 
     async fn book(&mut self, who: usize, token: &str) -> u16 {
@@ -486,7 +519,10 @@ impl People {
         }
         if self.one_in(12) {
             let at = now + self.within(20);
-            self.plan(at, Act::Leave { who, tries: 0 });
+            match self.one_in(4) {
+                true => self.plan(at, Act::Erase { who: address(who), finish: false, tries: 0 }),
+                false => self.plan(at, Act::Leave { who, tries: 0 }),
+            }
             if self.one_in(3) {
                 let back = at + self.within(10);
                 self.plan(back, Act::OptIn { who, magnet: "guide", twice: false, tries: 0 });
@@ -540,6 +576,40 @@ impl People {
     async fn send(&self, method: &str, path: &str, content_type: &str, body: String) -> (u16, Value) {
         send(&self.cloud, &self.shared, method, path, content_type, body).await
     }
+}
+
+/// By this name the operator's `michi erase` runs, and fails as functions do.
+pub const OPERATOR: &str = "operator";
+
+/// The operator's command that erases somebody: the first half of it, or all.
+///
+/// # Errors
+/// [`StartError`] if the template tells it too little.
+pub fn operator(cloud: &LocalCloud, shared: &Arc<Shared>, keys: &Keys) -> Result<Handler, StartError> {
+    // Timers are delivery's; the command asks for its settings too.
+    let product = cloud_of(cloud, "delivery");
+    let tools = Arc::new((Tables::new(&product), Timers::new(&product)?));
+    let (shared, keys) = (Arc::clone(shared), keys.clone());
+    Ok(Arc::new(move |order: Value| {
+        let (tools, shared, keys) = (Arc::clone(&tools), Arc::clone(&shared), keys.clone());
+        let now = product.now();
+        // As little the same in two lives as the command's random one.
+        let key = now.to_string();
+        Box::pin(async move {
+            let (tables, timers) = &*tools;
+            let who = order["erase"].as_str().unwrap_or_default();
+            let lead_id = keys.lead_id(&EmailAddress::parse(who).map_err(|error| error.to_string())?);
+            let begun = erase::begin(tables, timers, &lead_id, &key, now).await;
+            let Some(erased) = begun.map_err(|error| error.to_string())? else { return Ok(Value::Null) };
+            shared.lock().auditor.erased(who, lead_id.as_str(), false);
+            if order["finish"] == true {
+                let finished = erase::finish(tables, timers, erased, &key, now).await;
+                finished.map_err(|error| error.to_string())?;
+                shared.lock().auditor.erased(who, lead_id.as_str(), true);
+            }
+            Ok(Value::Null)
+        })
+    }))
 }
 
 /// Somebody leaves by the button of her mailbox.

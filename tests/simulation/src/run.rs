@@ -1,6 +1,6 @@
 //! One run: a world of its own, a storm, a calm, and the auditor's word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +20,7 @@ use web::link::Links;
 
 use crate::auditor::{Auditor, Books, Row, row};
 use crate::peers::Tally;
-use crate::people::{MACHINES, Manner, PUBLIC_URL, People};
+use crate::people::{MACHINES, Manner, OPERATOR, PUBLIC_URL, People, operator};
 use crate::storm::{Shared, State, Storm, Strike, calm_at, saboteur};
 use crate::trace::Trace;
 
@@ -35,7 +35,17 @@ const STARTS: [&str; 6] = [
 ];
 /// How long a run is.
 pub const DAYS: i64 = 4;
-const TABLES: [&str; 6] = ["Leads", "Email_Engagement", "Enrolments", "Events", "Consultations", "KPI_Daily"];
+const TABLES: [&str; 9] = [
+    "Leads",
+    "Email_Engagement",
+    "Enrolments",
+    "Events",
+    "Consultations",
+    "Customers",
+    "Customer_Success",
+    "Tasks",
+    "KPI_Daily",
+];
 const FUNCTIONS: [&str; 3] = ["relay", "delivery", "email-event"];
 
 /// What all runs have in common.
@@ -121,7 +131,9 @@ pub async fn play(stage: &Stage, play: &Play, keep: bool) -> Result<Outcome, Lau
         trace: if keep { Trace::kept() } else { Trace::default() },
         latest: BTreeMap::new(),
         ways_out: BTreeMap::new(),
+        erasing: BTreeSet::new(),
     });
+    cloud.register(OPERATOR, operator(&cloud, &shared, &stage.secrets.keys)?);
     listen(&cloud, &shared);
     let checkout = Checkout::open(&cloud, PUBLIC_URL, &stage.secrets.stripe.webhook_secrets[0]);
     let links = Links::new(stage.secrets.keys.link_keys());

@@ -1,6 +1,6 @@
 //! The storm: which fault strikes when, drawn from the seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,9 +8,10 @@ use michi::engine::LocalCloud;
 use michi::faults::{Call, Failure, Saboteur, Verdict, Way};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::auditor::Auditor;
+use crate::people::OPERATOR;
 use crate::trace::Trace;
 
 /// What every thread of a run sees.
@@ -25,6 +26,8 @@ pub struct State {
     pub latest: BTreeMap<String, Value>,
     /// Links by which people leave, by address.
     pub ways_out: BTreeMap<String, String>,
+    /// Those whose erasure has begun in the middle of something.
+    pub erasing: BTreeSet<String>,
 }
 
 impl Shared {
@@ -44,6 +47,8 @@ pub struct Weather {
     after: u32,
     /// Answers of SES to a send.
     answer_lost: u32,
+    /// Senders between the claim and the send.
+    stopped_sender: u32,
     crash: u32,
     slow: u32,
     meanwhile: u32,
@@ -71,6 +76,7 @@ impl Weather {
             before: up_to(6_000),
             after: up_to(4_000),
             answer_lost: up_to(5_000),
+            stopped_sender: up_to(5_000),
             crash: up_to(3_000),
             slow: up_to(2_000),
             meanwhile: up_to(3_000),
@@ -124,7 +130,7 @@ pub enum Fate {
     /// Let so much time pass, then go on.
     Slow(TimeDelta),
     /// Let this happen first.
-    Meanwhile(Meanwhile),
+    Meanwhile(Meanwhile, Verdict),
 }
 
 /// What happens in the middle of something else.
@@ -133,6 +139,18 @@ pub enum Meanwhile {
     Again(String, Value),
     /// Somebody leaves.
     Leave(String, String),
+    /// The operator begins to erase somebody.
+    Erase(String),
+}
+
+impl Meanwhile {
+    /// Somebody who was about to leave is erased instead.
+    fn instead(self) -> Self {
+        match self {
+            Self::Leave(who, _) => Self::Erase(who),
+            other => other,
+        }
+    }
 }
 
 impl Storm {
@@ -194,13 +212,16 @@ impl Storm {
             return if now { strike.verdict } else { Verdict::Pass };
         }
         let failures = [Failure::Error, Failure::Throttle, Failure::Conflict, Failure::NoAnswer];
+        let sends = call.operation == "SendEmail";
         if self.strikes(self.weather.crash) {
             Verdict::Crash { done: self.luck.random_range(0..2) == 0 }
+        } else if sends && self.strikes(self.weather.stopped_sender) {
+            Verdict::Crash { done: false }
         } else if self.strikes(self.weather.before) {
             Verdict::Before(failures[self.luck.random_range(0..failures.len())])
         } else if self.strikes(self.weather.after) {
             Verdict::After(if self.luck.random_range(0..2) == 0 { Failure::Error } else { Failure::NoAnswer })
-        } else if call.operation == "SendEmail" && self.strikes(self.weather.answer_lost) {
+        } else if sends && self.strikes(self.weather.answer_lost) {
             Verdict::After(Failure::NoAnswer)
         } else {
             Verdict::Pass
@@ -224,30 +245,40 @@ impl Storm {
         entry.1 += u64::from(verdict != Verdict::Pass);
         if verdict != Verdict::Pass {
             self.count(name_of(verdict));
-            return Fate::Verdict(verdict);
+            // Nobody takes up what a sender left behind, if the person has left too.
+            let stopped = matches!(verdict, Verdict::Crash { .. }) && self.luck.random_range(0..4) == 0;
+            return match self.somebody(ways_out).filter(|_| stopped && self.depth == 0) {
+                Some(leaves) => Fate::Meanwhile(leaves, verdict),
+                None => Fate::Verdict(verdict),
+            };
         }
         if self.strikes(self.weather.slow) {
             self.count("slow");
             return Fate::Slow(TimeDelta::seconds(self.luck.random_range(1..=70)));
         }
         if self.depth == 0 && self.strikes(self.weather.meanwhile) {
-            let leaving = self.luck.random_range(0..2) == 0;
-            let (people, functions) = (ways_out.len(), latest.len());
-            if leaving && people > 0 {
-                let at = self.luck.random_range(0..people);
-                if let Some((who, url)) = ways_out.iter().nth(at) {
-                    self.count("meanwhile somebody leaves");
-                    return Fate::Meanwhile(Meanwhile::Leave(who.clone(), url.clone()));
-                }
-            } else if functions > 0 {
-                let at = self.luck.random_range(0..functions);
-                if let Some((function, event)) = latest.iter().nth(at) {
-                    self.count("meanwhile an event again");
-                    return Fate::Meanwhile(Meanwhile::Again(function.clone(), event.clone()));
-                }
+            let what = match self.luck.random_range(0..20) {
+                0..9 => self.somebody(ways_out),
+                9 => self.somebody(ways_out).map(Meanwhile::instead),
+                _ => self.again(latest),
+            };
+            if let Some(what) = what {
+                return Fate::Meanwhile(what, Verdict::Pass);
             }
         }
         Fate::Verdict(Verdict::Pass)
+    }
+
+    fn somebody(&mut self, ways_out: &BTreeMap<String, String>) -> Option<Meanwhile> {
+        let at = self.luck.random_range(0..ways_out.len().max(1));
+        let (who, url) = ways_out.iter().nth(at)?;
+        Some(Meanwhile::Leave(who.clone(), url.clone()))
+    }
+
+    fn again(&mut self, latest: &BTreeMap<String, Value>) -> Option<Meanwhile> {
+        let at = self.luck.random_range(0..latest.len().max(1));
+        let (function, event) = latest.iter().nth(at)?;
+        Some(Meanwhile::Again(function.clone(), event.clone()))
     }
 
     fn copies(&mut self, way: Way) -> Vec<TimeDelta> {
@@ -350,29 +381,41 @@ async fn struck(cloud: &LocalCloud, shared: &Arc<Shared>, call: Call) -> Verdict
         let state = &mut *shared.lock();
         state.storm.fate(&call, &state.latest, &state.ways_out)
     };
-    match fate {
-        Fate::Verdict(verdict) => {
-            if matches!(verdict, Verdict::Before(_) | Verdict::Crash { done: false }) {
-                shared.lock().trace.call(cloud.clock().now(), &call, verdict, 0);
-            }
-            verdict
-        }
+    let verdict = match fate {
+        Fate::Verdict(verdict) => verdict,
         Fate::Slow(time) => {
             shared.lock().trace.deed(cloud.clock().now(), "a call is slow", 0);
             cloud.clock().move_to(cloud.clock().now() + time);
             Verdict::Pass
         }
-        Fate::Meanwhile(what) => {
-            shared.lock().storm.depth += 1;
-            shared.lock().trace.deed(cloud.clock().now(), "meanwhile", 0);
+        Fate::Meanwhile(what, verdict) => {
+            let name = match what {
+                Meanwhile::Again(..) => "meanwhile an event again",
+                Meanwhile::Leave(..) => "meanwhile somebody leaves",
+                Meanwhile::Erase(..) => "meanwhile somebody is erased",
+            };
+            {
+                let state = &mut *shared.lock();
+                state.storm.count(name);
+                state.storm.depth += 1;
+                state.trace.deed(cloud.clock().now(), name, 0);
+            }
             match what {
                 Meanwhile::Again(function, event) => drop(cloud.invoke(&function, event).await),
                 Meanwhile::Leave(who, url) => crate::people::leave(cloud, shared, &who, &url).await,
+                Meanwhile::Erase(who) => {
+                    drop(cloud.invoke(OPERATOR, json!({"erase": who, "finish": false})).await);
+                    shared.lock().erasing.insert(who);
+                }
             }
             shared.lock().storm.depth -= 1;
-            Verdict::Pass
+            verdict
         }
+    };
+    if matches!(verdict, Verdict::Before(_) | Verdict::Crash { done: false }) {
+        shared.lock().trace.call(cloud.clock().now(), &call, verdict, 0);
     }
+    verdict
 }
 
 /// The time until which faults strike.
