@@ -76,7 +76,7 @@ impl Weather {
             before: up_to(6_000),
             after: up_to(4_000),
             answer_lost: up_to(5_000),
-            stopped_sender: up_to(5_000),
+            stopped_sender: up_to(12_000),
             crash: up_to(3_000),
             slow: up_to(2_000),
             meanwhile: up_to(3_000),
@@ -245,9 +245,12 @@ impl Storm {
         entry.1 += u64::from(verdict != Verdict::Pass);
         if verdict != Verdict::Pass {
             self.count(name_of(verdict));
-            // Nobody takes up what a sender left behind, if the person has left too.
-            let stopped = matches!(verdict, Verdict::Crash { .. }) && self.luck.random_range(0..4) == 0;
-            return match self.somebody(ways_out).filter(|_| stopped && self.depth == 0) {
+            // Nobody takes up what a stopped sender left behind, if the person leaves just then.
+            let leaves = (verdict == Verdict::Crash { done: false } && self.depth == 0)
+                .then(|| addressee(call))
+                .flatten()
+                .and_then(|who| Some(Meanwhile::Leave(who.clone(), ways_out.get(&who)?.clone())));
+            return match leaves.filter(|_| self.luck.random_range(0..2) == 0) {
                 Some(leaves) => Fate::Meanwhile(leaves, verdict),
                 None => Fate::Verdict(verdict),
             };
@@ -331,6 +334,12 @@ impl Storm {
         }
         vec![first]
     }
+}
+
+/// To whom a mail is about to be sent.
+fn addressee(call: &Call) -> Option<String> {
+    let body: Value = serde_json::from_slice(call.request.body()).ok()?;
+    body["Destination"]["ToAddresses"][0].as_str().map(str::to_owned)
 }
 
 /// How a fault is counted.
