@@ -110,7 +110,7 @@ async fn state_survives_a_restart() {
     let funnel = World::new().await.funnel.clone();
     let open = async |now: &str| {
         let store = Store::Dir(directory.path().to_owned());
-        let stack = stack(&funnel, crate::world::PUBLIC_URL, Sweeps::Hourly).unwrap();
+        let stack = stack(&funnel, crate::world::PUBLIC_URL, Sweeps::Seldom).unwrap();
         let clock = Clock::frozen(now.parse().unwrap());
         launch(stack, funnel.clone(), store, clock, &Secrets::fixed()).await.unwrap()
     };

@@ -66,7 +66,7 @@ impl World {
     async fn of(funnel: Arc<Funnel>, now: &str) -> Self {
         crate::privacy::keep_log();
         let secrets = Secrets::fixed();
-        let stack = stack(&funnel, PUBLIC_URL, Sweeps::Hourly).unwrap();
+        let stack = stack(&funnel, PUBLIC_URL, Sweeps::Seldom).unwrap();
         let clock = Clock::frozen(now.parse().unwrap());
         let cloud = launch(stack, Arc::clone(&funnel), Store::Memory, clock, &secrets).await.unwrap();
         let checkout = Checkout::open(&cloud, PUBLIC_URL, &secrets.stripe.webhook_secrets[0]);

@@ -509,7 +509,7 @@ mod tests {
     async fn cloud() -> LocalCloud {
         let clock = Clock::frozen(START.parse().unwrap());
         let funnel = load_funnel(FUNNEL.as_ref()).unwrap();
-        let stack = stack(&funnel, "http://localhost:4000", Sweeps::Hourly).unwrap();
+        let stack = stack(&funnel, "http://localhost:4000", Sweeps::Seldom).unwrap();
         launch(stack, funnel, Store::Memory, clock, &Secrets::fixed()).await.unwrap()
     }
 

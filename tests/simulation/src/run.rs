@@ -62,7 +62,7 @@ impl Stage {
     /// If funnel or template are broken.
     pub fn set() -> Result<Self, LaunchError> {
         let funnel = load_funnel(concat!(env!("CARGO_MANIFEST_DIR"), "/funnel").as_ref())?;
-        let stack = stack(&funnel, PUBLIC_URL, Sweeps::Hourly)?;
+        let stack = stack(&funnel, PUBLIC_URL, Sweeps::Seldom)?;
         Ok(Self { stack, funnel, secrets: Secrets::fixed() })
     }
 }

@@ -80,7 +80,7 @@ pub async fn simulate(funnel: &Path, options: &Options) -> Result<Report, Simula
     let start = time::instant(options.start, NaiveTime::MIN, zone);
     let end = time::instant(time::plus_days(options.start, options.days.into()), NaiveTime::MIN, zone);
     let secrets = Secrets::fixed();
-    let stack = stack(&funnel, PUBLIC_URL, Sweeps::Hourly).map_err(LaunchError::from)?;
+    let stack = stack(&funnel, PUBLIC_URL, Sweeps::Seldom).map_err(LaunchError::from)?;
     let cloud = launch(stack, Arc::clone(&funnel), Store::Memory, Clock::frozen(start), &secrets).await?;
     let progress = progress_bar((end - start).num_hours());
     let mut crowd = Crowd::new(&cloud, Arc::clone(&funnel), &secrets, options, start, end);
@@ -120,7 +120,7 @@ pub async fn simulate_one(
     let evening = NaiveTime::from_hms_opt(20, 0, 0).unwrap_or(NaiveTime::MIN);
     let start = time::instant(start, evening, funnel.time_zone);
     let secrets = Secrets::fixed();
-    let stack = stack(&funnel, PUBLIC_URL, Sweeps::Hourly).map_err(LaunchError::from)?;
+    let stack = stack(&funnel, PUBLIC_URL, Sweeps::Seldom).map_err(LaunchError::from)?;
     let cloud = launch(stack, Arc::clone(&funnel), Store::Memory, Clock::frozen(start), &secrets).await?;
     One::new(&cloud, funnel, &secrets).play(&deeds, days).await
 }
