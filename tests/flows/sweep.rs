@@ -1,10 +1,13 @@
 //! Work that is lost on the way is found again.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use chrono::TimeDelta;
 use domain::{broadcast::BroadcastState, engagement::EngagementState, id::Id};
-use michi::faults::{Saboteur, Verdict, Way};
+use michi::faults::{Failure, Saboteur, Verdict, Way};
 use serde_json::json;
 
 use crate::{draft::Draft, world::World};
@@ -42,8 +45,8 @@ async fn a_lost_timer_costs_the_time_until_a_sweep_and_no_mail() {
     world.until("2027-03-01T22:10:00Z").await;
     assert_eq!(world.way_of("hanako@example.com").len(), 1, "day 1 was due at 22:00, and is lost");
     world.cloud.sabotage(None);
-    world.until("2027-03-01T23:01:00Z").await;
-    assert_eq!(world.way_of("hanako@example.com")[1..], ["03-02 08:00 nurture/day-1"]);
+    world.until("2027-03-01T23:10:00Z").await;
+    assert_eq!(world.way_of("hanako@example.com")[1..], ["03-02 08:09 nurture/day-1"]);
     world.until("2027-03-02T23:00:00Z").await;
     assert_eq!(world.way_of("hanako@example.com")[2..], ["03-03 07:00 nurture/day-2"], "and on as ever");
 }
@@ -90,6 +93,40 @@ async fn a_claim_whose_sender_stopped_and_whose_person_has_left_ends_as_a_doubt_
 }
 
 #[tokio::test]
+async fn a_delivery_proves_a_send_of_which_all_other_word_was_lost() {
+    let mut world = World::new().await;
+    let lead_id = world.opt_in("hanako@example.com").await;
+    world.until("2027-03-01T21:59:00Z").await;
+    // The answer to the send is lost, and then SES's first event, which is the send's.
+    let news = Arc::new(AtomicUsize::new(0));
+    world.cloud.sabotage(Some(Saboteur {
+        before: Arc::new(|call| {
+            let lost = call.operation == "SendEmail";
+            let verdict = if lost { Verdict::After(Failure::NoAnswer) } else { Verdict::Pass };
+            Box::pin(async move { verdict })
+        }),
+        copies: Arc::new(move |way| match way {
+            Way::MailEvent if news.fetch_add(1, Ordering::SeqCst) == 0 => vec![],
+            Way::MailEvent => vec![TimeDelta::hours(3)],
+            Way::DeletedSchedule => vec![],
+            _ => vec![TimeDelta::zero()],
+        }),
+        ..loses(Way::DeletedSchedule)
+    }));
+    let state = || async {
+        let rows = world.tables().engagements(&lead_id).await.unwrap();
+        rows.into_iter().find(|row| row.email_campaign_id == "nurture/day-1").unwrap().state
+    };
+    world.until("2027-03-01T22:10:00Z").await;
+    assert_eq!(state().await, EngagementState::Unknown);
+    world.until("2027-03-02T01:01:00Z").await;
+    assert_eq!(state().await, EngagementState::Sent);
+    world.cloud.sabotage(None);
+    let figures = world.figures("2027-03-02").await;
+    assert_eq!((&figures["mails_sent"], &figures["mails_delivered"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test]
 async fn a_broadcast_whose_next_page_was_lost_goes_on() {
     let draft = Draft::new()
         .mail("news", "topics = [\"news\"]", "新しい品が入りました。\n\n[見る]({{ download_url }})\n")
@@ -104,6 +141,6 @@ async fn a_broadcast_whose_next_page_was_lost_goes_on() {
     let state =
         || async { world.tables().broadcast(&Id::parse("spring").unwrap()).await.unwrap().unwrap().state };
     assert_eq!(state().await, BroadcastState::Planning);
-    world.pass(TimeDelta::hours(2)).await;
+    world.pass(TimeDelta::hours(3)).await;
     assert_eq!(state().await, BroadcastState::Planned);
 }

@@ -110,16 +110,29 @@ impl EmailEvents {
             return Ok(());
         }
         // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
-        // Delivery has mostly noted itself that SES took the mail.
-        let known = notice.news == News::Sent
-            && !matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
-        if let Some(note) = entry(notice).filter(|_| !known) {
-            self.tables.note(&notice.lead_id, &notice.engagement_id, &note).await?;
+        // Delivery has mostly noted itself that SES took the mail; where it could not, any news of the
+        // mail tells.
+        let doubted = matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
+        if let Some(sent) = notice.proves_send().filter(|_| doubted) {
+            self.note(&sent).await?;
+            if notice.news != News::Sent {
+                self.tell(&sent, sent.at).await?;
+            }
+        }
+        if notice.news != News::Sent {
+            self.note(notice).await?;
         }
         if matches!(notice.news, News::Bounced { bounce, .. } if bounce.is_soft()) {
             self.count_soft_bounces(notice).await?;
         }
         self.tell(notice, notice.at).await
+    }
+
+    async fn note(&self, notice: &Notice) -> Result<(), CallError> {
+        match entry(notice) {
+            Some(note) => self.tables.note(&notice.lead_id, &notice.engagement_id, &note).await.map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     /// Notes an open or click in the ledger, where it is judged together with the others of its mail.

@@ -25,6 +25,8 @@ pub struct Notice {
     pub attempt: u8,
     /// When it happened; for a send, when it was claimed, as everybody else dates it.
     pub at: DateTime<Utc>,
+    /// When this try to send was claimed.
+    pub claimed_at: DateTime<Utc>,
     pub news: News,
 }
 
@@ -164,8 +166,9 @@ impl Notice {
         // Mails that were on their way before these tags were made have none.
         let attempt = tag("attempt").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let claimed = tag("claimed").ok().and_then(|text| text.parse().ok());
-        let claimed = claimed.and_then(DateTime::from_timestamp_millis).filter(|_| news == News::Sent);
-        let at = claimed.or(part.and_then(|part| part.timestamp)).unwrap_or(detail.mail.timestamp);
+        let claimed_at = claimed.and_then(DateTime::from_timestamp_millis).unwrap_or(detail.mail.timestamp);
+        let happened = part.and_then(|part| part.timestamp).unwrap_or(detail.mail.timestamp);
+        let at = if news == News::Sent { claimed_at } else { happened };
         Ok(Some(Self {
             lead_id,
             attempt,
@@ -173,8 +176,15 @@ impl Notice {
             email_campaign_id: format!("{}/{}", tag("sequence")?, tag("step")?),
             message_id: detail.mail.message_id.clone(),
             at,
+            claimed_at,
             news,
         }))
+    }
+
+    /// That SES took the mail, which all other news of it proves too, unless SES refused it in the end.
+    pub fn proves_send(&self) -> Option<Self> {
+        let taken = !matches!(self.news, News::Refused { .. });
+        taken.then(|| Self { at: self.claimed_at, news: News::Sent, ..self.clone() })
     }
 
     /// The fact that it is, under a key that the same news always has. Only the first open and the

@@ -319,7 +319,8 @@ impl Auditor {
             let life = lives[lives.len() - 1];
             let last = |wanted: &dyn Fn(&Deed) -> bool| life.iter().rposition(|deed| wanted(deed));
             let Some(asked) = last(&|deed| *deed == Deed::AskedToOptIn) else {
-                broken.push(format!("1: {name} was sent to somebody who never opted in, or was erased since"));
+                broken
+                    .push(format!("1: {name} was sent to somebody who never opted in, or was erased since"));
                 continue;
             };
             // That alone outlasts a life, unless it came when nobody knew of her.
