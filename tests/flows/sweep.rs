@@ -94,7 +94,7 @@ async fn a_claim_whose_sender_stopped_and_whose_person_has_left_ends_as_a_doubt_
 
 #[tokio::test]
 async fn a_delivery_proves_a_send_of_which_all_other_word_was_lost() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let lead_id = world.opt_in("hanako@example.com").await;
     world.until("2027-03-01T21:59:00Z").await;
     // The answer to the send is lost, and then SES's first event, which is the send's.

@@ -31,7 +31,7 @@ struct Options {
     /// Plays one seed (0: the script of --exhaustive), twice, and prints its trace.
     #[arg(long)]
     replay: Option<u64>,
-    /// Plays one person's way again and again, with one fault each time: each outcome at each call
+    /// Plays a script again and again, with one fault each time: each outcome at each call
     /// of each function.
     #[arg(long)]
     exhaustive: bool,
@@ -175,7 +175,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// One person's way, with each outcome at each call of each function: at the 1st, 2nd … of every
+/// The script, with each outcome at each call of each function: at the 1st, 2nd … of every
 /// way that an invocation went.
 fn every_strike() -> Vec<Play> {
     let verdicts = [

@@ -253,13 +253,17 @@ impl People {
         self.plan(at + TimeDelta::hours(2), Act::Broadcast { command: "start", tries: 0 });
     }
 
-    /// One person who does everything once, and whom nothing surprises.
+    /// One person who does everything once, and whom nothing surprises; and one who does nothing and
+    /// is erased, so that the auditor can still look at all of the first.
     pub fn scripted(&mut self) {
-        (self.count, self.moves) = (1, Some(1));
+        (self.count, self.moves) = (2, Some(1));
         let at = self.now();
         self.plan(at, Act::OptIn { who: 0, magnet: "guide", twice: false, tries: 0 });
         self.plan(at + TimeDelta::hours(30), Act::Broadcast { command: "plan", tries: 0 });
         self.plan(at + TimeDelta::hours(31), Act::Broadcast { command: "start", tries: 0 });
+        let (comes, goes) = (at + TimeDelta::hours(40), at + TimeDelta::hours(50));
+        self.plan(comes, Act::OptIn { who: 1, magnet: "guide", twice: false, tries: 0 });
+        self.plan(goes, Act::Erase { who: address(1), finish: false, tries: 0 });
     }
 
     /// Does what is due, and lets everything happen that follows.
@@ -480,8 +484,8 @@ impl People {
             }
             match manner {
                 Manner::Lively => self.react(who, &mail),
-                Manner::Scripted => self.follow_script(who, &mail),
-                Manner::Still => {}
+                Manner::Scripted if who == 0 => self.follow_script(who, &mail),
+                Manner::Scripted | Manner::Still => {}
             }
         }
     }

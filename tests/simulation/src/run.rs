@@ -74,7 +74,7 @@ pub enum Play {
     Seed(u64),
     /// A seed's people, and nothing goes wrong.
     Calm(u64),
-    /// One person's way, and one fault at most.
+    /// The script, and one fault at most.
     Script(Option<Strike>),
     /// So many people get two mails each, with the faults that others are compared under.
     Crowd(u64, usize),

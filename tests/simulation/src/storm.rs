@@ -47,7 +47,7 @@ pub struct Weather {
     after: u32,
     /// Answers of SES to a send.
     answer_lost: u32,
-    /// Senders between the claim and the send.
+    /// Senders between the claim and the send; some of the people whose mail it was leave at that moment.
     stopped_sender: u32,
     crash: u32,
     slow: u32,
@@ -245,12 +245,7 @@ impl Storm {
         entry.1 += u64::from(verdict != Verdict::Pass);
         if verdict != Verdict::Pass {
             self.count(name_of(verdict));
-            // Nobody takes up what a stopped sender left behind, if the person leaves just then.
-            let leaves = (verdict == Verdict::Crash { done: false } && self.depth == 0)
-                .then(|| addressee(call))
-                .flatten()
-                .and_then(|who| Some(Meanwhile::Leave(who.clone(), ways_out.get(&who)?.clone())));
-            return match leaves.filter(|_| self.luck.random_range(0..2) == 0) {
+            return match self.leaves(call, verdict, ways_out) {
                 Some(leaves) => Fate::Meanwhile(leaves, verdict),
                 None => Fate::Verdict(verdict),
             };
@@ -270,6 +265,22 @@ impl Storm {
             }
         }
         Fate::Verdict(Verdict::Pass)
+    }
+
+    /// Nobody takes up what a stopped sender left behind, if the person leaves just then.
+    fn leaves(
+        &mut self,
+        call: &Call,
+        verdict: Verdict,
+        ways_out: &BTreeMap<String, String>,
+    ) -> Option<Meanwhile> {
+        let stopped = verdict == Verdict::Crash { done: false } && self.weather.stopped_sender > 0;
+        if !stopped || self.depth > 0 {
+            return None;
+        }
+        let who = addressee(call)?;
+        let url = ways_out.get(&who)?.clone();
+        (self.luck.random_range(0..2) == 0).then_some(Meanwhile::Leave(who, url))
     }
 
     fn somebody(&mut self, ways_out: &BTreeMap<String, String>) -> Option<Meanwhile> {

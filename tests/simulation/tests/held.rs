@@ -47,12 +47,12 @@ fn storms_strike_everywhere_and_break_no_promise() {
 }
 
 #[test]
-fn one_persons_way_leads_through_all_functions_and_one_fault_leaves_it_whole() {
+fn the_script_leads_through_all_functions_and_one_fault_leaves_it_whole() {
     let calm = played(&Play::Script(None), false);
     assert_eq!(calm.broken, Vec::<String>::new());
     let functions: std::collections::BTreeSet<&str> =
         calm.places.iter().map(|(function, _)| function.as_str()).collect();
-    assert_eq!(functions.len(), 8, "{functions:?}");
+    assert_eq!(functions.len(), 9, "all functions and the operator's command: {functions:?}");
     let (function, at) = calm.places.iter().find(|(function, _)| function == "delivery").unwrap().clone();
     for verdict in [Verdict::Crash { done: true }, Verdict::After(Failure::NoAnswer)] {
         let struck = played(&Play::Script(Some(Strike { function: function.clone(), at, verdict })), false);
