@@ -29,7 +29,7 @@ pub type Row = serde_json::Map<String, Value>;
 /// What a person did, as the auditor heard of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// She sent the form: it may have been taken whatever she was told.
+    /// She is sending the form, or has sent it: it may have been taken whatever she was told.
     AskedToOptIn,
     /// She said no and was told that it was heard.
     Left,

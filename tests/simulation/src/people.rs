@@ -381,7 +381,10 @@ impl People {
         }
         let body = json!({"email": address, "name": name, "consent": true, "time_zone": zone,
             "visitor_id": format!("v-{who}"), "source": "instagram", "lead_magnet_type": magnet});
-        self.post("/opt-in", &body).await.0
+        let status = self.post("/opt-in", &body).await.0;
+        // It was taken at some time in between; whatever else happened meanwhile may have been before.
+        self.shared.lock().auditor.deed(&address, Deed::AskedToOptIn);
+        status
     }
 
     async fn leave(&mut self, who: usize, url: &str) -> u16 {
