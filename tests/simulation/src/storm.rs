@@ -47,7 +47,7 @@ pub struct Weather {
     after: u32,
     /// Answers of SES to a send.
     answer_lost: u32,
-    /// Senders between the claim and the send; some of the people whose mail it was leave at that moment.
+    /// Senders just before or after the send; some of those to whom it was not sent leave at that moment.
     stopped_sender: u32,
     crash: u32,
     slow: u32,
@@ -216,7 +216,7 @@ impl Storm {
         if self.strikes(self.weather.crash) {
             Verdict::Crash { done: self.luck.random_range(0..2) == 0 }
         } else if sends && self.strikes(self.weather.stopped_sender) {
-            Verdict::Crash { done: false }
+            Verdict::Crash { done: self.luck.random_range(0..2) == 0 }
         } else if self.strikes(self.weather.before) {
             Verdict::Before(failures[self.luck.random_range(0..failures.len())])
         } else if self.strikes(self.weather.after) {
