@@ -213,9 +213,7 @@ impl Storm {
         }
         let failures = [Failure::Error, Failure::Throttle, Failure::Conflict, Failure::NoAnswer];
         let sends = call.operation == "SendEmail";
-        if self.strikes(self.weather.crash) {
-            Verdict::Crash { done: self.luck.random_range(0..2) == 0 }
-        } else if sends && self.strikes(self.weather.stopped_sender) {
+        if self.strikes(self.weather.crash) || sends && self.strikes(self.weather.stopped_sender) {
             Verdict::Crash { done: self.luck.random_range(0..2) == 0 }
         } else if self.strikes(self.weather.before) {
             Verdict::Before(failures[self.luck.random_range(0..failures.len())])
