@@ -1,5 +1,7 @@
 """Starts `michi dev` with an empty data directory, and a browser on the way to it."""
 
+import datetime
+import json
 import pathlib
 import shutil
 import socket
@@ -20,6 +22,16 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def wait_for_ten(url, now):
+    """Moves the clock to the next ten o'clock: the mail of a day comes at seven, so what a day brings
+    would depend on the hour at which the tests run."""
+    ten = now.replace(hour=10, minute=0, second=0, microsecond=0)
+    seconds = int((ten - now).total_seconds()) % 86_400 + 1
+    body = json.dumps({"advance": f"PT{seconds}S"}).encode()
+    request = urllib.request.Request(f"{url}/local/clock", data=body, headers={"content-type": "application/json"})
+    urllib.request.urlopen(request)
+
+
 @pytest.fixture(scope="session")
 def michi(tmp_path_factory):
     """The address of a running `michi dev`."""
@@ -34,10 +46,11 @@ def michi(tmp_path_factory):
         for _ in range(150):
             assert process.poll() is None, log.read_text()
             try:
-                urllib.request.urlopen(f"{url}/local/clock")
+                clock = json.load(urllib.request.urlopen(f"{url}/local/clock"))
                 break
             except OSError:
                 time.sleep(0.2)
+        wait_for_ten(url, datetime.datetime.fromisoformat(clock["local"]))
         yield url
     finally:
         process.terminate()
