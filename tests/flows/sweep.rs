@@ -93,6 +93,24 @@ async fn a_claim_whose_sender_stopped_and_whose_person_has_left_ends_as_a_doubt_
 }
 
 #[tokio::test]
+async fn a_claim_of_a_step_that_was_taken_at_once_after_another_ends_too_when_its_person_has_left() {
+    let steps = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"call\"\ntask = \"電話でフォローする\"\nfor = \"owner\"\ndue = \"1d\"\n\n[[steps]]\nid = \"tell\"\nnotice = \"登録がありました\"\nfor = \"owner\"\n";
+    let world = World::with(&Draft::new().sequence("nurture", steps)).await;
+    world.cloud.sabotage(Some(ends_at("delivery", "SendEmail", false)));
+    let lead_id = world.opt_in_with("hanako@example.com", json!({})).await;
+    world.cloud.sabotage(None);
+    let token = world.links.sign(web::link::Purpose::Unsubscribe, &lead_id, None, world.now());
+    assert_eq!(world.send("POST", &format!("/unsubscribe?t={token}"), &[], "").await.status, 200);
+    let states = || async {
+        let rows = world.tables().engagements(&lead_id).await.unwrap();
+        rows.into_iter().map(|row| row.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, [EngagementState::Claimed]);
+    world.pass(TimeDelta::hours(1)).await;
+    assert_eq!(states().await, [EngagementState::Unknown], "the message was about the step before");
+}
+
+#[tokio::test]
 async fn a_delivery_proves_a_send_of_which_all_other_word_was_lost() {
     let world = World::new().await;
     let lead_id = world.opt_in("hanako@example.com").await;

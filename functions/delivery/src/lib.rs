@@ -26,7 +26,7 @@ use content::Funnel;
 use domain::{
     broadcast::BroadcastTick,
     condition::Needs,
-    engagement::EngagementState,
+    engagement::{Engagement, EngagementState},
     id::Id,
     limits::{SCORE_WATCH_DAYS, STEPS, UNKNOWN_TRIES},
     sequence::{Act, DueStep, Enrolment, Program, Sequence, Step, Turn, turn},
@@ -181,7 +181,7 @@ impl Delivery {
         let now = self.cloud.now();
         let (step, outcome) = match turn(&program, &enrolment, work, now) {
             Turn::Outdated => {
-                self.end_claim(work).await?;
+                self.end_claims(work).await?;
                 return Ok(None);
             }
             Turn::Lost => return self.leave(enrolment, "the sequence has no such step any more").await,
@@ -320,16 +320,22 @@ impl Delivery {
         Ok(None)
     }
 
-    /// Nobody will take this step any more. If its sender stopped half way, the ledger learns it here.
-    async fn end_claim(&self, work: &DueStep) -> Result<(), Later> {
-        let row = self.tables.engagement(&work.lead_id, &work.engagement_id()).await?;
-        match row {
-            Some(row) if row.state == EngagementState::Claimed && row.is_fresh(self.cloud.now()) => {
-                Err(Later::Because("another copy of the step is being sent at this moment".to_owned()))
-            }
-            Some(row) => self.end(&row).await,
-            None => Ok(()),
+    /// Nobody will take this step any more, nor those that were taken at once after it. If their sender
+    /// stopped half way, the ledger learns it here.
+    async fn end_claims(&self, work: &DueStep) -> Result<(), Later> {
+        let own = work.engagement_id();
+        let way = own.strip_suffix(work.step.as_str()).unwrap_or(&own);
+        let mut rows = self.tables.engagements(&work.lead_id).await?;
+        rows.retain(|row| row.engagement_id.starts_with(way));
+        let fresh =
+            |row: &Engagement| row.state == EngagementState::Claimed && row.is_fresh(self.cloud.now());
+        if rows.iter().any(fresh) {
+            return Err(Later::Because("another copy of the step is being sent at this moment".to_owned()));
         }
+        for row in &rows {
+            self.end(row).await?;
+        }
+        Ok(())
     }
 
     async fn zone(&self, lead_id: &Id) -> Result<Tz, Later> {
