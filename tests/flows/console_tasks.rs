@@ -9,7 +9,8 @@ use crate::{
     world::{Answer, World},
 };
 
-const STEPS: &str = r#"entry = ["opted_in"]
+/// A task and a notice, taken at once one after the other.
+pub(crate) const STEPS: &str = r#"entry = ["opted_in"]
 
 [[steps]]
 id = "call"

@@ -10,7 +10,7 @@ use domain::{broadcast::BroadcastState, engagement::EngagementState, id::Id};
 use michi::faults::{Failure, Saboteur, Verdict, Way};
 use serde_json::json;
 
-use crate::{draft::Draft, world::World};
+use crate::{console_tasks::STEPS, draft::Draft, world::World};
 
 /// Loses everything that comes this way.
 fn loses(lost: Way) -> Saboteur {
@@ -94,8 +94,7 @@ async fn a_claim_whose_sender_stopped_and_whose_person_has_left_ends_as_a_doubt_
 
 #[tokio::test]
 async fn a_claim_of_a_step_that_was_taken_at_once_after_another_ends_too_when_its_person_has_left() {
-    let steps = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"call\"\ntask = \"電話でフォローする\"\nfor = \"owner\"\ndue = \"1d\"\n\n[[steps]]\nid = \"tell\"\nnotice = \"登録がありました\"\nfor = \"owner\"\n";
-    let world = World::with(&Draft::new().sequence("nurture", steps)).await;
+    let world = World::with(&Draft::new().sequence("nurture", STEPS)).await;
     world.cloud.sabotage(Some(ends_at("delivery", "SendEmail", false)));
     let lead_id = world.opt_in_with("hanako@example.com", json!({})).await;
     world.cloud.sabotage(None);

@@ -323,10 +323,9 @@ impl Delivery {
     /// Nobody will take this step any more, nor those that were taken at once after it. If their sender
     /// stopped half way, the ledger learns it here.
     async fn end_claims(&self, work: &DueStep) -> Result<(), Later> {
-        let own = work.engagement_id();
-        let way = own.strip_suffix(work.step.as_str()).unwrap_or(&own);
+        let prefix = work.engagement_prefix();
         let mut rows = self.tables.engagements(&work.lead_id).await?;
-        rows.retain(|row| row.engagement_id.starts_with(way));
+        rows.retain(|row| row.engagement_id.starts_with(&prefix));
         let fresh =
             |row: &Engagement| row.state == EngagementState::Claimed && row.is_fresh(self.cloud.now());
         if rows.iter().any(fresh) {

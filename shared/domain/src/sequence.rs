@@ -737,7 +737,12 @@ pub struct DueStep {
 impl DueStep {
     /// The ledger key of the step, as [`Enrolment::engagement_id`] has it.
     pub fn engagement_id(&self) -> String {
-        format!("{}_{}_{}", self.enrolment_id, self.generation, self.step)
+        format!("{}{}", self.engagement_prefix(), self.step)
+    }
+
+    /// How the ledger keys of all steps begin that are taken in this run through the sequence.
+    pub fn engagement_prefix(&self) -> String {
+        format!("{}_{}_", self.enrolment_id, self.generation)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use cloud::{StartError, erase, keys::Keys, tables::Tables, timers::Timers};
+use cloud::{StartError, erase as erasure, keys::Keys, tables::Tables, timers::Timers};
 use domain::email_address::EmailAddress;
 use michi::aws::{Request, mail::Mail, ses::Reader};
 use michi::checkout::Checkout;
@@ -146,7 +146,6 @@ pub struct People {
     planned: u64,
     booked: BTreeSet<usize>,
     applied: BTreeSet<usize>,
-    count: usize,
     /// Bookings that are still to be moved, if that is not left to luck.
     moves: Option<u32>,
     /// The slot that somebody chose last.
@@ -183,7 +182,6 @@ impl People {
             planned: 0,
             booked: BTreeSet::new(),
             applied: BTreeSet::new(),
-            count: 0,
             moves: None,
             wanted: None,
             paid: BTreeSet::new(),
@@ -216,9 +214,9 @@ impl People {
 
     /// A few people, who come within a day and a half, and an operator.
     pub fn gather(&mut self) {
-        self.count = self.luck.random_range(1..=4);
+        let count = self.luck.random_range(1..=4);
         let first = self.luck.random_range(0..5);
-        for who in first..first + self.count {
+        for who in first..first + count {
             let at = self.now() + self.within(30);
             let twice = self.one_in(4);
             self.plan(at, Act::OptIn { who, magnet: "guide", twice, tries: 0 });
@@ -241,7 +239,6 @@ impl People {
 
     /// So many people who opt in and then do nothing, and a broadcast to all of them.
     pub fn crowd(&mut self, count: usize) {
-        self.count = count;
         for who in 0..count {
             let at = self.now() + self.within(2);
             // Living addresses only.
@@ -256,7 +253,7 @@ impl People {
     /// One person who does everything once, and whom nothing surprises; and one who does nothing and
     /// is erased, so that the auditor can still look at all of the first.
     pub fn scripted(&mut self) {
-        (self.count, self.moves) = (2, Some(1));
+        self.moves = Some(1);
         let at = self.now();
         self.plan(at, Act::OptIn { who: 0, magnet: "guide", twice: false, tries: 0 });
         self.plan(at + TimeDelta::hours(30), Act::Broadcast { command: "plan", tries: 0 });
@@ -348,8 +345,7 @@ impl People {
                 self.again(status, tries, later, |tries| Act::Broadcast { command, tries });
             }
             Act::Erase { who, finish, tries } => {
-                let order = json!({"erase": who, "finish": finish});
-                let done = self.cloud.invoke(OPERATOR, order).await.is_ok();
+                let done = erase(&self.cloud, &who, finish).await;
                 let (at, tries) = (self.now() + TimeDelta::minutes(10), tries + 1);
                 match done {
                     true if finish => {}
@@ -606,17 +602,22 @@ pub fn operator(cloud: &LocalCloud, shared: &Arc<Shared>, keys: &Keys) -> Result
             let (tables, timers) = &*tools;
             let who = order["erase"].as_str().unwrap_or_default();
             let lead_id = keys.lead_id(&EmailAddress::parse(who).map_err(|error| error.to_string())?);
-            let begun = erase::begin(tables, timers, &lead_id, &key, now).await;
+            let begun = erasure::begin(tables, timers, &lead_id, &key, now).await;
             let Some(erased) = begun.map_err(|error| error.to_string())? else { return Ok(Value::Null) };
             shared.lock().auditor.erased(who, lead_id.as_str(), false);
             if order["finish"] == true {
-                let finished = erase::finish(tables, timers, erased, &key, now).await;
+                let finished = erasure::finish(tables, timers, erased, &key, now).await;
                 finished.map_err(|error| error.to_string())?;
                 shared.lock().auditor.erased(who, lead_id.as_str(), true);
             }
             Ok(Value::Null)
         })
     }))
+}
+
+/// The operator erases somebody: the first half of it, or all. False if the command failed.
+pub async fn erase(cloud: &LocalCloud, who: &str, finish: bool) -> bool {
+    cloud.invoke(OPERATOR, json!({"erase": who, "finish": finish})).await.is_ok()
 }
 
 /// Somebody leaves by the button of her mailbox.

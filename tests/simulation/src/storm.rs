@@ -8,10 +8,9 @@ use michi::engine::LocalCloud;
 use michi::faults::{Call, Failure, Saboteur, Verdict, Way};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::auditor::Auditor;
-use crate::people::OPERATOR;
 use crate::trace::Trace;
 
 /// What every thread of a run sees.
@@ -143,16 +142,6 @@ pub enum Meanwhile {
     Erase(String),
 }
 
-impl Meanwhile {
-    /// Somebody who was about to leave is erased instead.
-    fn instead(self) -> Self {
-        match self {
-            Self::Leave(who, _) => Self::Erase(who),
-            other => other,
-        }
-    }
-}
-
 impl Storm {
     pub fn new(seed: u64) -> Self {
         let mut luck = ChaCha8Rng::seed_from_u64(seed ^ 0x5_7012);
@@ -254,8 +243,8 @@ impl Storm {
         }
         if self.depth == 0 && self.strikes(self.weather.meanwhile) {
             let what = match self.luck.random_range(0..20) {
-                0..9 => self.somebody(ways_out),
-                9 => self.somebody(ways_out).map(Meanwhile::instead),
+                0..9 => self.somebody(ways_out).map(|(who, url)| Meanwhile::Leave(who, url)),
+                9 => self.somebody(ways_out).map(|(who, _)| Meanwhile::Erase(who)),
                 _ => self.again(latest),
             };
             if let Some(what) = what {
@@ -281,10 +270,10 @@ impl Storm {
         (self.luck.random_range(0..2) == 0).then_some(Meanwhile::Leave(who, url))
     }
 
-    fn somebody(&mut self, ways_out: &BTreeMap<String, String>) -> Option<Meanwhile> {
+    /// Somebody, and her way out.
+    fn somebody(&mut self, ways_out: &BTreeMap<String, String>) -> Option<(String, String)> {
         let at = self.luck.random_range(0..ways_out.len().max(1));
-        let (who, url) = ways_out.iter().nth(at)?;
-        Some(Meanwhile::Leave(who.clone(), url.clone()))
+        ways_out.iter().nth(at).map(|(who, url)| (who.clone(), url.clone()))
     }
 
     fn again(&mut self, latest: &BTreeMap<String, Value>) -> Option<Meanwhile> {
@@ -422,7 +411,7 @@ async fn struck(cloud: &LocalCloud, shared: &Arc<Shared>, call: Call) -> Verdict
                 Meanwhile::Again(function, event) => drop(cloud.invoke(&function, event).await),
                 Meanwhile::Leave(who, url) => crate::people::leave(cloud, shared, &who, &url).await,
                 Meanwhile::Erase(who) => {
-                    drop(cloud.invoke(OPERATOR, json!({"erase": who, "finish": false})).await);
+                    crate::people::erase(cloud, &who, false).await;
                     shared.lock().erasing.insert(who);
                 }
             }

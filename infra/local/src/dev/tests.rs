@@ -387,15 +387,17 @@ async fn what_could_not_be_read_and_what_was_used_can_be_looked_at() {
 async fn the_clock_and_the_data_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let funnel = load_funnel(FUNNEL.as_ref()).unwrap();
-    let before = {
+    let mails = async |dev: &Dev| get(dev, "/local/mails").await.json().as_array().unwrap().clone();
+    let (before, sent) = {
         let dev = Dev::start(Arc::clone(&funnel), directory.path(), URL).await.unwrap();
         post(&dev, "/opt-in", json!({"email": "hanako@example.com", "consent": true})).await;
         post(&dev, "/local/clock", json!({"advance": "P3D"})).await;
-        dev.now()
+        (dev.now(), mails(&dev).await)
     };
     let dev = Dev::start(funnel, directory.path(), URL).await.unwrap();
     assert!(dev.now() >= before - TimeDelta::milliseconds(1), "{} {before}", dev.now());
-    assert_eq!(get(&dev, "/local/mails").await.json().as_array().unwrap().len(), 4);
+    // This clock begins at the real hour, and how many mails three days bring depends on that.
+    assert!(sent.len() > 2 && mails(&dev).await.starts_with(&sent), "{sent:?}");
 }
 
 #[test]
