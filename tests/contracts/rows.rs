@@ -132,7 +132,8 @@ pub fn enrolment(lead_id: &str, generation: u32, step: &str) -> Enrolment {
 }
 
 pub fn slot(host: &str, start: DateTime<Utc>) -> Slot {
-    Slot { start, end: start + TimeDelta::hours(1), host: id(host) }
+    let end = start + TimeDelta::hours(1);
+    Slot { start, end, until: end, host: id(host) }
 }
 
 /// A link that a person followed: a fact that stands in no timeline.

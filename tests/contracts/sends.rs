@@ -74,9 +74,9 @@ pub async fn a_claim_that_is_taken_back_is_not_counted(engine: &Engine) {
     let (earlier, row) = (now() - TimeDelta::days(1), mail("l-1", "day-1", MailClass::Marketing, 1));
     let lead = known_lead(engine, "l-1").await;
     assert_eq!(tables.claim(&row, &lead, Some(vec![earlier, now()])).await.unwrap(), Claimed::Yes);
-    assert!(tables.release(&row).await.unwrap());
+    assert!(tables.release(&row, None).await.unwrap());
     assert_eq!(known_lead(engine, "l-1").await.recent_mails, [earlier]);
-    assert!(!tables.release(&row).await.unwrap(), "it is gone");
+    assert!(!tables.release(&row, None).await.unwrap(), "it is gone");
 }
 
 pub async fn opens_and_clicks_are_written_over_what_was_known_and_nothing_else(engine: &Engine) {
@@ -168,13 +168,13 @@ pub async fn a_claim_is_taken_back_only_by_its_own_attempt_and_before_it_settles
     let tables = &engine.tables;
     let first = claimed(engine).await;
     let second = Engagement { attempt: 2, ..first.clone() };
-    assert!(!tables.release(&second).await.unwrap(), "another attempt's claim");
-    assert!(tables.release(&first).await.unwrap());
-    assert!(!tables.release(&first).await.unwrap(), "it is gone");
+    assert!(!tables.release(&second, None).await.unwrap(), "another attempt's claim");
+    assert!(tables.release(&first, None).await.unwrap());
+    assert!(!tables.release(&first, None).await.unwrap(), "it is gone");
     let lead = known_lead(engine, "l-1").await;
     assert_eq!(tables.claim(&first, &lead, None).await.unwrap(), Claimed::Yes, "and can be claimed again");
     assert!(noted(engine, &first, &Note::default().text("state", "sent").at_once("sent_date", now())).await);
-    assert!(!tables.release(&first).await.unwrap(), "SES took it");
+    assert!(!tables.release(&first, None).await.unwrap(), "SES took it");
 }
 
 async fn claimed(engine: &Engine) -> Engagement {

@@ -8,7 +8,7 @@ use cloud::{
     transaction::{Commit, Condition},
 };
 use domain::{
-    consultation::{self, Consultation, ConsultationStatus, Outcome},
+    consultation::{self, Agendas, Consultation, ConsultationStatus, Outcome, arrange},
     customer::{Customer, CustomerStatus},
     engagement::{Engagement, EngagementState, MailClass},
     lead::{Lead, LeadStatus, ListReason, Mailing, Reopened, Stage, Suppression, SuppressionCause},
@@ -35,7 +35,11 @@ pub async fn full_rows_read_back_as_they_were_written(engine: &Engine) {
             before: Mailing::Unsubscribed,
         }),
         to_list: Some(ListReason::Complaint),
-        reopened: Some(Reopened { at: now(), reason: LongText::parse("電話で\n確認").unwrap() }),
+        reopened: Some(Reopened {
+            at: now(),
+            reason: LongText::parse("電話で\n確認").unwrap(),
+            cause: Some(SuppressionCause::Bounced),
+        }),
         attributes: BTreeMap::from([
             ("業種".to_owned(), "コーチ".to_owned()),
             ("空".to_owned(), String::new()),
@@ -94,9 +98,10 @@ pub async fn one_persons_rows_are_found_by_her_id_alone(engine: &Engine) {
         }
         put(engine, Table::Enrolments, &enrolment(lead_id, 1, "welcome")).await;
     }
-    // A slot's claim stands in the same table and belongs to nobody's list.
-    let claim = tables.transaction().claim_slot(&slot("michino", now()), &id("l-1")).unwrap();
-    assert_eq!(claim.commit("claiming a slot").await.unwrap(), Commit::Done);
+    // A host's agenda stands in the same table and belongs to nobody's list.
+    let agendas = arrange(&Agendas::new(), &id("c-1"), &slot("michino", now())).unwrap();
+    let booking = tables.transaction().agendas(&agendas).unwrap();
+    assert_eq!(booking.commit("writing an agenda").await.unwrap(), Commit::Done);
     let lead_id = id("l-1");
     let mut consultations = tables.consultations(&lead_id).await.unwrap();
     consultations.sort_by_key(|consultation| consultation.consultation_id.clone());

@@ -6,7 +6,10 @@ use cloud::{
     tables::Table,
     transaction::{Commit, Condition},
 };
-use domain::lead::{self, Lead, ListReason, Mailing, SuppressionCause};
+use domain::{
+    consultation::{Agendas, arrange},
+    lead::{self, Lead, ListReason, Mailing, SuppressionCause},
+};
 
 use crate::{
     engine::Engine,
@@ -21,13 +24,15 @@ pub async fn a_refused_transaction_names_its_parts_and_writes_nothing(engine: &E
     let free = slot("michino", now());
     let transaction = tables.transaction().put(Table::Leads, &new.lead, &Condition::Absent).unwrap();
     let transaction = transaction.put(Table::Leads, &known.lead, &Condition::Absent).unwrap();
-    let transaction = transaction.claim_slot(&free, &id("c-1")).unwrap();
+    let agendas = arrange(&Agendas::new(), &id("c-1"), &free).unwrap();
+    let transaction = transaction.agendas(&agendas).unwrap();
     let transaction = transaction.check(Table::Leads, "l-3", &Condition::version(1));
     let transaction = transaction.event(&known.event).unwrap().event(&new.event).unwrap();
-    let transaction = transaction.free_slot(&slot("hayashi", now()), &id("c-1"));
+    let gone = [("consultation_id", "c-1")];
+    let transaction = transaction.delete(Table::Consultations, &gone, &Condition::version(1));
     assert_eq!(transaction.commit("trying").await.unwrap(), Commit::Refused(vec![1, 3, 4, 6]));
     assert_eq!(tables.lead(&id("l-2")).await.unwrap(), None);
-    assert_eq!(tables.taken(&[free]).await.unwrap(), []);
+    assert_eq!(tables.agendas(free.agenda_keys()).await.unwrap(), Agendas::new());
     assert_eq!(tables.timeline(&id("l-2")).await.unwrap(), []);
 }
 

@@ -6,7 +6,13 @@ use cloud::{
     tables::{Claimed, Note, Table},
     transaction::{Commit, Condition, Transaction},
 };
-use domain::{consultation, engagement::MailClass, kpi::KpiDaily, lead, sequence::Enrolment};
+use domain::{
+    consultation::{self, Agendas, arrange},
+    engagement::MailClass,
+    kpi::KpiDaily,
+    lead,
+    sequence::Enrolment,
+};
 
 use crate::{
     engine::Engine,
@@ -20,8 +26,8 @@ use crate::{
 const DYNAMODB_LOCAL: [(&str, &str); 6] = [
     ("opting in", "TransactWriteItems Events 4, TransactWriteItems Leads 4"),
     ("booking", "TransactWriteItems Consultations 6, TransactWriteItems Events 4"),
-    ("moving a booking", "TransactWriteItems Consultations 6, TransactWriteItems Events 4"),
-    ("looking for a taken slot and a free one", "BatchGetItem Consultations 0.5"),
+    ("moving a booking within a day", "TransactWriteItems Consultations 6, TransactWriteItems Events 4"),
+    ("reading an agenda and one not there", "BatchGetItem Consultations 1"),
     ("unsubscribing", "TransactWriteItems Events 4, TransactWriteItems Leads 2"),
     ("reading a day without facts", "Query Events 0"),
 ];
@@ -81,7 +87,7 @@ async fn bills(engine: &Engine) -> Vec<(&'static str, String)> {
     let other = mail("l-1", "day-1", MailClass::Marketing, 1);
     assert_eq!(tables.claim(&other, &lead, None).await.unwrap(), Claimed::Yes);
     engine.wire.take_bill();
-    assert!(tables.release(&other).await.unwrap());
+    assert!(tables.release(&other, None).await.unwrap());
     billed("releasing a claim");
     assert!(tables.skip_send(&other).await.unwrap());
     billed("skipping a send");
@@ -91,19 +97,25 @@ async fn bills(engine: &Engine) -> Vec<(&'static str, String)> {
     let (wanted, moved) = (slot("michino", now()), slot("michino", now() + TimeDelta::hours(1)));
     let booked = consultation::book(&id("l-1"), &wanted, 0, None, now() - TimeDelta::days(2), ZONE);
     let consultation_id = &booked.consultation.consultation_id;
-    let booking = tables.transaction().claim_slot(&wanted, consultation_id).unwrap();
+    let agendas = arrange(&Agendas::new(), consultation_id, &wanted).unwrap();
+    let booking = tables.transaction().agendas(&agendas).unwrap();
     let booking = booking.put(Table::Consultations, &booked.consultation, &Condition::Absent).unwrap();
     done(booking.event(&booked.event).unwrap()).await;
     billed("booking");
     let change =
         consultation::reschedule(booked.consultation.clone(), &moved, now() - TimeDelta::days(1), ZONE)
             .unwrap();
-    let moving = tables.transaction().claim_slot(&moved, consultation_id).unwrap();
+    let read = tables.agendas(wanted.agenda_keys()).await.unwrap();
+    billed("reading an agenda");
+    let agendas = arrange(&read, consultation_id, &moved).unwrap();
+    let moving = tables.transaction().agendas(&agendas).unwrap();
     let moving = moving.put(Table::Consultations, &change.consultation, &Condition::version(1)).unwrap();
-    done(moving.free_slot(&wanted, consultation_id).event(&change.event).unwrap()).await;
-    billed("moving a booking");
-    assert_eq!(tables.taken(&[wanted, moved.clone()]).await.unwrap(), [moved]);
-    billed("looking for a taken slot and a free one");
+    done(moving.event(&change.event).unwrap()).await;
+    billed("moving a booking within a day");
+    let tomorrow = slot("michino", now() + TimeDelta::days(1));
+    let keys = wanted.agenda_keys().into_iter().chain(tomorrow.agenda_keys());
+    assert!(!moved.is_free(&tables.agendas(keys).await.unwrap()));
+    billed("reading an agenda and one not there");
 
     let gone = lead::unsubscribe(new.lead, now(), ZONE).unwrap();
     let leaving = tables.transaction().put(Table::Leads, &gone.lead, &Condition::version(1)).unwrap();

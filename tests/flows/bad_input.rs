@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use web::link::Purpose;
 
-use crate::world::World;
+use crate::world::{World, saying};
 
 /// What an endpoint must say: status, and the fields it names.
 #[expect(clippy::too_many_arguments, reason = "the columns of a table")]
@@ -197,7 +197,9 @@ async fn an_event_that_cant_be_read_is_put_aside_and_the_rest_of_its_batch_goes_
     world
         .invoke(
             "email-event",
-            json!({"source": "aws.ses", "detail-type": "Email Sent", "detail": {"eventType": "Send"}}),
+            saying(
+                &json!({"source": "aws.ses", "detail-type": "Email Sent", "detail": {"eventType": "Send"}}),
+            ),
         )
         .await
         .unwrap();

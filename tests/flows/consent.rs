@@ -1,4 +1,5 @@
-use domain::lead::Mailing;
+use chrono::TimeDelta;
+use domain::{event::FactKind, lead::Mailing};
 use serde_json::json;
 use web::link::Purpose;
 
@@ -121,4 +122,33 @@ async fn an_address_that_bounces_or_complains_gets_nothing_more_and_the_ledger_s
         world.post("/opt-in", &json!({"email": email, "consent": true})).await;
         assert_eq!(world.mails_to(email).len(), 1, "{email}");
     }
+}
+
+#[tokio::test]
+async fn who_leaves_and_comes_back_on_the_same_day_has_both_consents_on_record_for_good() {
+    let world = World::new().await;
+    let lead_id = world.opt_in("hanako@example.com").await;
+    let token = world.token(web::link::Purpose::Unsubscribe, &lead_id);
+    let leave = async || world.post(&format!("/unsubscribe?t={token}"), &json!({})).await;
+    let dossier = async || world.tables().dossier(&lead_id, world.now()).await.unwrap().unwrap();
+    let consents = async || {
+        dossier().await.consents.iter().map(|standing| standing.consent.given_at).collect::<Vec<_>>()
+    };
+    let mut given = vec![world.now()];
+    world.pass(TimeDelta::hours(1)).await;
+    leave().await;
+    world.pass(TimeDelta::hours(1)).await;
+    world.opt_in("hanako@example.com").await;
+    given.push(world.now());
+    assert_eq!(consents().await, given);
+    // The same form once more is no third opt-in.
+    world.opt_in("hanako@example.com").await;
+    let opt_ins = dossier().await.facts.iter().filter(|it| it.fact.kind() == FactKind::OptedIn).count();
+    assert_eq!(opt_ins, 2);
+    world.pass(TimeDelta::days(30)).await;
+    leave().await;
+    world.pass(TimeDelta::days(10)).await;
+    world.opt_in("hanako@example.com").await;
+    given.push(world.now());
+    assert_eq!(consents().await, given, "each of them, as long as she is known");
 }

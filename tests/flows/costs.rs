@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::world::{HUMAN, World};
+use crate::world::{HUMAN, World, one_by_one, said};
 
 /// Write units of a piece of work, everything that follows from it at once included.
 async fn units(world: &World, what: &str, limit: u64, work: impl AsyncFnOnce(&World)) {
@@ -22,9 +22,9 @@ async fn opt_in_step_and_mail_event_stay_within_their_write_units() {
     let log = held.clone();
     world.cloud.register(
         "email-event",
-        std::sync::Arc::new(move |event| {
-            log.lock().unwrap().push(event);
-            Box::pin(async { Ok(serde_json::Value::Null) })
+        std::sync::Arc::new(move |batch| {
+            log.lock().unwrap().extend(one_by_one(&batch));
+            Box::pin(async { Ok(json!({"batchItemFailures": []})) })
         }),
     );
     let delivery = world.cloud.handler("delivery").unwrap();
@@ -58,9 +58,11 @@ async fn opt_in_step_and_mail_event_stay_within_their_write_units() {
     let events = held.lock().unwrap().clone();
     assert!(events.len() >= 6);
     for event in events {
-        let kind = event["detail"]["eventType"].as_str().unwrap().to_owned();
+        let kind = said(&event)["detail"]["eventType"].as_str().unwrap().to_owned();
         // Opens and clicks come a second time, to be judged.
-        let again = json!({"Records": [{"messageId": "1", "body": event.to_string()}]});
+        let mut again = event.clone();
+        again["Records"][0]["eventSourceARN"] =
+            world.cloud.stack().functions["email-event"].environment["VERDICT_QUEUE_ARN"].clone().into();
         let touch = matches!(kind.as_str(), "Open" | "Click");
         units(&world, &format!("SES event {kind}"), 4, async |world| {
             world.invoke("email-event", event).await.unwrap();

@@ -95,3 +95,19 @@ async fn a_sequence_that_is_taken_out_of_the_funnel_ends_for_everybody_and_says_
         "Stopped at –: the funnel has no such sequence any more"
     );
 }
+
+#[tokio::test]
+async fn a_wait_that_only_an_earlier_version_has_still_ends_when_it_comes_true() {
+    let first = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"first\"\nsend = \"first\"\n";
+    let wait = "\n[[steps]]\nid = \"click\"\nwait_for = 'clicked(\"first\")'\nwithin = \"14d\"\n\n[[steps]]\nid = \"thanks\"\nsend = \"thanks\"\n";
+    // Mails outlive the steps that send them.
+    let spare = "entry = [{ fact = \"cart-updated\" }]\n\n[[steps]]\nid = \"a\"\nsend = \"thanks\"\n";
+    let draft = |steps: &str| Draft::new().sequence("way", steps).sequence("spare", spare);
+    let world = World::with(&draft(&format!("{first}{wait}"))).await;
+    world.opt_in_with(HANAKO, json!({})).await;
+    world.pass(TimeDelta::hours(1)).await;
+    world.deploy(&draft(first)).await;
+    world.click(HANAKO, "first").await;
+    world.until_judged().await;
+    assert_eq!(world.way_of(HANAKO).len(), 2, "{:?}", world.way_of(HANAKO));
+}

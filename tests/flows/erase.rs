@@ -1,4 +1,5 @@
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -6,22 +7,24 @@ use std::{
     time::Duration,
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_runtime_api::client::{
     http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
     orchestrator::HttpRequest,
     result::ConnectorError,
 };
 use chrono::TimeDelta;
-use cloud::Cloud;
+use cloud::{Cloud, erase, timers::Timers};
 use domain::id::Id;
 use michi::person;
 use serde_json::{Value, json};
+use web::link::Purpose;
 
 use crate::world::{HUMAN, World};
 
 const HER: &str = "hanako@example.com";
 
-async fn erase(world: &World) {
+async fn erased(world: &World) {
     let told = person::erase(&world.remote(), HER, Duration::ZERO).await.unwrap();
     assert!(told.ends_with("is erased"), "{told}");
     world.cloud.settle().await;
@@ -62,6 +65,16 @@ async fn traces(world: &World, lead_id: &Id) -> Vec<String> {
     rows.filter(|row| hers.iter().any(|hers| row.contains(hers)) && !somebody_else(row)).collect()
 }
 
+/// All items of all tables, to be compared.
+async fn items(world: &World) -> Vec<HashMap<String, AttributeValue>> {
+    let client = aws_sdk_dynamodb::Client::new(&world.cloud.sdk_config());
+    let mut items = vec![];
+    for table in world.cloud.stack().tables.keys() {
+        items.extend(client.scan().table_name(table).send().await.unwrap().items.unwrap());
+    }
+    items
+}
+
 /// Gives back everything that a function got.
 fn overheard(world: &World, function: &'static str) -> Arc<Mutex<Vec<Value>>> {
     let seen = Arc::new(Mutex::new(vec![]));
@@ -96,7 +109,7 @@ async fn of_an_erased_person_nothing_stays_but_a_mark_and_the_figures_stay_what_
     assert!(!traces(&world, &lead_id).await.is_empty(), "asking erases nothing");
 
     let slots = world.slots().await.len();
-    erase(&world).await;
+    erased(&world).await;
 
     let left = traces(&world, &lead_id).await;
     assert_eq!(left.len(), 1, "{left:#?}");
@@ -116,7 +129,7 @@ async fn of_an_erased_person_nothing_stays_but_a_mark_and_the_figures_stay_what_
     assert_eq!(world.way_of(HER), way, "no mail any more");
     assert_eq!(traces(&world, &lead_id).await.len(), 1);
     assert!(person::what_goes(&world.remote(), HER).await.unwrap().contains("was erased at"));
-    erase(&world).await;
+    erased(&world).await;
     assert!(world.cloud.forget_mails(&lead_id) >= way.len());
     assert!(world.mails_to(HER).is_empty() && !world.mails_to("taro@example.com").is_empty());
 }
@@ -128,7 +141,7 @@ async fn what_comes_late_about_an_erased_person_brings_nothing_back() {
     let heard = functions.map(|function| overheard(&world, function));
     let lead_id = life(&world).await;
     let mail = world.mails_to(HER)[0].clone();
-    erase(&world).await;
+    erased(&world).await;
     let old = heard.each_ref().map(|heard| heard.lock().unwrap().clone());
     let replay = async || {
         for (function, events) in functions.iter().zip(&old) {
@@ -186,6 +199,111 @@ async fn an_erasure_that_breaks_off_anywhere_is_finished_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn an_erasure_that_is_begun_again_keeps_her_out_until_it_is_over() {
+    let world = World::new().await;
+    let lead_id = life(&world).await;
+    erased(&world).await;
+    let (tables, timers) = (world.tables(), Timers::new(&world.remote()).unwrap());
+    let begin =
+        async |key: &str| erase::begin(&tables, &timers, &lead_id, key, world.now()).await.unwrap().unwrap();
+    let opt_in = async || world.post("/opt-in", &json!({"email": HER, "consent": true})).await.status;
+    let second = begin("second").await;
+    assert_eq!(opt_in().await, 503);
+    erase::finish(&tables, &timers, &second, world.now()).await.unwrap();
+    assert_eq!(traces(&world, &lead_id).await.len(), 1);
+    assert_eq!(opt_in().await, 200);
+}
+
+#[tokio::test]
+async fn an_erasure_that_another_run_has_finished_takes_nothing_of_a_new_life() {
+    let world = World::new().await;
+    let lead_id = life(&world).await;
+    let (tables, timers) = (world.tables(), Timers::new(&world.remote()).unwrap());
+    let begin =
+        async |key: &str| erase::begin(&tables, &timers, &lead_id, key, world.now()).await.unwrap().unwrap();
+    let first = begin("first").await;
+    let second = begin("second").await;
+    let before = items(&world).await;
+    let error = erase::finish(&tables, &timers, &first, world.now()).await.unwrap_err();
+    assert!(error.to_string().contains("run it again"), "{error}");
+    assert_eq!(items(&world).await, before, "it is the other's now");
+    erase::finish(&tables, &timers, &second, world.now()).await.unwrap();
+    let left = traces(&world, &lead_id).await;
+    assert_eq!(left.len(), 1, "{left:#?}");
+
+    assert_eq!(life(&world).await, lead_id);
+    let (before, due) = (items(&world).await, world.cloud.next_due());
+    for finished in [&first, &second] {
+        erase::finish(&tables, &timers, finished, world.now()).await.unwrap();
+    }
+    assert_eq!(items(&world).await, before);
+    assert_eq!(world.cloud.next_due(), due);
+}
+
+#[tokio::test]
+async fn facts_without_her_go_when_they_would_have_gone_with_her() {
+    let news = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\n";
+    let draft = crate::draft::Draft::new().sequence("news", news);
+    let world = World::with(&draft.config("[retention]\nvisits = 30\nmails = 40")).await;
+    world.see("pricing").await;
+    world.opt_in_with(HER, json!({"lead_magnet_type": "guide"})).await;
+    world.open(HER, "one").await;
+    let expires = async || {
+        let rows = world.rows().await.into_iter().filter(|row| row.starts_with("Events "));
+        let mut times: Vec<Option<String>> = rows
+            .map(|row| Some(row.split_once("\"expires_at\": N(\"")?.1.split_once('"')?.0.to_owned()))
+            .collect();
+        times.sort();
+        times
+    };
+    let before = expires().await;
+    assert!(before.iter().flatten().count() >= 3 && before.contains(&None), "{before:?}");
+    erased(&world).await;
+    assert_eq!(expires().await, before);
+}
+
+#[tokio::test]
+async fn nobody_writes_to_the_consultation_of_somebody_whose_erasure_has_begun() {
+    let world = World::new().await;
+    let lead_id = world.opt_in(HER).await;
+    let (over, ahead) = (world.book(&lead_id, "2027-03-05").await, world.book(&lead_id, "2027-03-11").await);
+    world.until("2027-03-06T00:00:00Z").await;
+    let slot = world.slots().await[0].clone();
+    let timers = Timers::new(&world.remote()).unwrap();
+    erase::begin(&world.tables(), &timers, &lead_id, "key", world.now()).await.unwrap();
+    let before = items(&world).await;
+    let id = ahead["consultation_id"].as_str().unwrap();
+    let t = world.token(Purpose::Manage, &Id::parse(id).unwrap());
+    assert_eq!(world.get(&format!("/bookings/{id}?t={t}")).await.status, 404);
+    assert_eq!(world.get(&format!("/booking?t={t}")).await.status, 404);
+    for (path, body) in [
+        (format!("/bookings/{id}/cancel"), json!({"t": t})),
+        (format!("/bookings/{id}/reschedule"), json!({"t": t, "slot": slot})),
+    ] {
+        assert_eq!(world.post(&path, &body).await.status, 404, "{path}");
+    }
+    let t = world.links.sign_console(world.now());
+    let path = format!("/console/consultations/{}/outcome?t={t}", over["consultation_id"].as_str().unwrap());
+    assert_eq!(world.post(&path, &json!({"outcome": "won"})).await.status, 404);
+    assert_eq!(items(&world).await, before);
+}
+
+#[tokio::test]
+async fn what_goes_tells_that_sess_list_keeps_an_address_that_we_put_there() {
+    let world = World::new().await;
+    world.opt_in(HER).await;
+    let told = async || person::what_goes(&world.remote(), HER).await.unwrap().contains("`michi reopen`");
+    assert!(!told().await);
+    michi::remote::suppress(&world.remote(), HER).await.unwrap();
+    assert!(!told().await, "it is not there before the night");
+    world.pass(TimeDelta::days(1)).await;
+    assert!(told().await);
+    let because = domain::text::LongText::parse("she asked for it").unwrap();
+    michi::remote::reopen(&world.remote(), HER, &because).await.unwrap();
+    assert!(!told().await);
+}
+
+#[tokio::test]
 async fn from_the_command_line_a_running_product_is_reached_and_its_outbox_forgets_her_too() {
     let funnel = crate::draft::Draft::new()
         .sequence("news", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\n")
@@ -202,7 +320,8 @@ async fn from_the_command_line_a_running_product_is_reached_and_its_outbox_forge
     dev.cloud().settle().await;
     assert_eq!(dev.cloud().mails().len(), 1);
 
-    let remote = michi::remote::cloud(None, port).unwrap();
+    let remote = michi::remote::cloud(None, port).await.unwrap();
+    assert!((remote.now() - dev.cloud().clock().now()).abs() < TimeDelta::minutes(1), "its clock, not ours");
     let told = person::why(&remote, &funnel, HER, None).await.unwrap();
     assert!(told.contains("one: sent"), "{told}");
     assert!(michi::remote::score(&remote, &funnel, HER, dev.cloud().clock().now()).await.is_ok());

@@ -16,6 +16,7 @@ mod facts;
 mod machines;
 mod mails;
 mod opt_out;
+mod outage;
 mod payment;
 mod preferences;
 mod privacy;

@@ -26,7 +26,10 @@ use michi::{
 use serde_json::{Value, json};
 use web::link::{Links, OPERATOR, Purpose};
 
-use crate::{draft::Draft, world::World};
+use crate::{
+    draft::Draft,
+    world::{World, one_by_one, said, saying},
+};
 
 const HANAKO: &str = "hanako@example.com";
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -268,17 +271,21 @@ fn mailboxes(world: &World) -> Fate {
     let (told, inner) = (fate.clone(), world.cloud.handler("email-event").unwrap());
     world.cloud.register(
         "email-event",
-        Arc::new(move |mut event: Value| {
+        Arc::new(move |mut batch: Value| {
             let fate = *told.lock().unwrap();
-            if let Some((kind, sub_type)) = fate
-                && event["detail"]["eventType"] == "Delivery"
-            {
-                let timestamp = event["detail"]["delivery"]["timestamp"].clone();
-                event["detail"]["eventType"] = "Bounce".into();
-                event["detail"]["bounce"] =
-                    json!({"bounceType": kind, "bounceSubType": sub_type, "timestamp": timestamp});
+            for record in batch["Records"].as_array_mut().unwrap() {
+                let mut event: Value = serde_json::from_str(record["body"].as_str().unwrap()).unwrap();
+                if let Some((kind, sub_type)) = fate
+                    && event["detail"]["eventType"] == "Delivery"
+                {
+                    let timestamp = event["detail"]["delivery"]["timestamp"].clone();
+                    event["detail"]["eventType"] = "Bounce".into();
+                    event["detail"]["bounce"] =
+                        json!({"bounceType": kind, "bounceSubType": sub_type, "timestamp": timestamp});
+                }
+                record["body"] = event.to_string().into();
             }
-            inner(event)
+            inner(batch)
         }),
     );
     fate
@@ -324,20 +331,20 @@ async fn an_automatic_reply_to_a_mail_that_arrived_is_no_bounce() {
     let (log, inner) = (seen.clone(), world.cloud.handler("email-event").unwrap());
     world.cloud.register(
         "email-event",
-        Arc::new(move |event: Value| {
-            log.lock().unwrap().push(event.clone());
-            inner(event)
+        Arc::new(move |batch: Value| {
+            log.lock().unwrap().extend(one_by_one(&batch));
+            inner(batch)
         }),
     );
     let lead_id = world.opt_in_with(HANAKO, json!({})).await;
     for _ in 0..5 {
         world.pass(TimeDelta::days(1)).await;
-        let mut reply = seen.lock().unwrap().last().unwrap().clone();
+        let mut reply = said(seen.lock().unwrap().last().unwrap());
         assert_eq!(reply["detail"]["eventType"], "Delivery");
         reply["detail"]["eventType"] = "Bounce".into();
         reply["detail"]["bounce"] = json!({"bounceType": "Transient", "bounceSubType": "General"});
         for _ in 0..2 {
-            world.invoke("email-event", reply.clone()).await.unwrap();
+            world.invoke("email-event", saying(&reply)).await.unwrap();
         }
     }
     assert_eq!(world.lead(&lead_id).await.mailing, Mailing::Subscribed);
@@ -355,9 +362,9 @@ async fn a_soft_bounce_that_closes_an_address_stays_within_an_events_write_units
     world.pass(TimeDelta::days(2)).await;
     let held: Arc<Mutex<Vec<Value>>> = Arc::default();
     let (log, inner) = (held.clone(), world.cloud.handler("email-event").unwrap());
-    let hold = move |event: Value| -> std::pin::Pin<Box<dyn Future<Output = Result<Value, String>> + Send>> {
-        log.lock().unwrap().push(event);
-        Box::pin(async { Ok(Value::Null) })
+    let hold = move |batch: Value| -> std::pin::Pin<Box<dyn Future<Output = Result<Value, String>> + Send>> {
+        log.lock().unwrap().extend(one_by_one(&batch));
+        Box::pin(async { Ok(json!({"batchItemFailures": []})) })
     };
     world.cloud.register("email-event", Arc::new(hold));
     world.pass(TimeDelta::days(1)).await;

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{console_tasks::STEPS, draft::Draft, world::World};
 
 /// Loses everything that comes this way.
-fn loses(lost: Way) -> Saboteur {
+pub(crate) fn loses(lost: Way) -> Saboteur {
     Saboteur {
         before: Arc::new(|_| Box::pin(async { Verdict::Pass })),
         after: Arc::new(|_, _, _| {}),
@@ -26,7 +26,7 @@ fn loses(lost: Way) -> Saboteur {
 }
 
 /// Ends a function at a call: with the call made, or without.
-fn ends_at(function: &'static str, operation: &'static str, done: bool) -> Saboteur {
+pub(crate) fn ends_at(function: &'static str, operation: &'static str, done: bool) -> Saboteur {
     Saboteur {
         before: Arc::new(move |call| {
             let here = call.function == function && call.operation == operation;

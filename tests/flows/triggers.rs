@@ -168,6 +168,29 @@ async fn an_exit_ends_nobodys_watch_but_saying_no_does() {
 }
 
 #[tokio::test]
+async fn who_is_woken_by_silence_leaves_what_ends_by_it_also_if_the_function_stops_half_way() {
+    let wake = "entry = [{ inactive_days = 30 }]\n\n[[steps]]\nid = \"one\"\nsend = \"wake\"\n";
+    let long = "entry = [\"opted_in\"]\nexit = [{ enters = \"wake\" }]\n\n[[steps]]\nid = \"late\"\nsend = \"late\"\nwhen = \"40d\"\n";
+    for operation in ["UpdateItem", "SendMessage"] {
+        for done in [true, false] {
+            let world = World::with(&Draft::new().sequence("wake", wake).sequence("long", long)).await;
+            let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+            world.until("2027-03-31T00:59:00Z").await;
+            world.cloud.sabotage(Some(crate::sweep::ends_at("delivery", operation, done)));
+            world.until("2027-03-31T01:01:00Z").await;
+            world.cloud.sabotage(None);
+            world.pass(TimeDelta::days(1)).await;
+            assert_eq!(world.way_of(HANAKO).len(), 1, "{operation} {done}");
+            assert_eq!(
+                world.stands(&lead_id, "long").await,
+                "Stopped at –: entered wake",
+                "{operation} {done}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_is_watched_can_enter_by_another_way_and_leaves_what_ends_by_it() {
     let wake = "entry = [{ inactive_days = 30 }, { fact = \"cart-updated\" }]\n\n[[steps]]\nid = \"one\"\nsend = \"wake\"\n";
     let long = "entry = [\"opted_in\"]\nexit = [{ enters = \"wake\" }]\n\n[[steps]]\nid = \"late\"\nsend = \"late\"\nwhen = \"40d\"\n";

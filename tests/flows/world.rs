@@ -330,3 +330,18 @@ impl Drop for World {
         }
     }
 }
+
+/// A batch of a queue as batches of one message each.
+pub fn one_by_one(batch: &Value) -> Vec<Value> {
+    batch["Records"].as_array().unwrap().iter().map(|record| json!({"Records": [record]})).collect()
+}
+
+/// What the message of a batch of one says.
+pub fn said(batch: &Value) -> Value {
+    serde_json::from_str(batch["Records"][0]["body"].as_str().unwrap()).unwrap()
+}
+
+/// A batch of one message that says this.
+pub fn saying(event: &Value) -> Value {
+    json!({"Records": [{"messageId": "1", "body": event.to_string()}]})
+}

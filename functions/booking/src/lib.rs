@@ -1,4 +1,4 @@
-//! Booking: free slots, and one person's consultation of them. Two people never get one slot.
+//! Booking: free slots, and one person's consultation of them. A host's time is never sold twice.
 //!
 //! Every page and form here needs a personal link from a mail: whoever has it owns the address.
 
@@ -17,7 +17,9 @@ use content::{
     SlotChoice,
 };
 use domain::{
-    consultation::{self, Consultation, ConsultationChange, ConsultationError, ConsultationStatus, Slot},
+    consultation::{
+        self, Agenda, Consultation, ConsultationChange, ConsultationError, ConsultationStatus, Slot,
+    },
     id::Id,
     lead::Lead,
     limits::{CONFLICT_RETRIES, PERSONAL_LINK_DAYS, SLOT_DAYS, SLOTS_PER_REQUEST},
@@ -147,8 +149,8 @@ impl Booking {
             .ok_or_else(|| Problem::new(Status::NotFound, "this business offers no consultations"))?;
         let mut offered = offer.availability.slots(from, until, self.cloud.now(), self.funnel.time_zone);
         offered.truncate(SLOTS_PER_REQUEST);
-        let taken = self.tables.taken(&offered).await?;
-        offered.retain(|slot| !taken.contains(slot));
+        let agendas = self.tables.agendas(offered.iter().flat_map(Slot::agenda_keys)).await?;
+        offered.retain(|slot| slot.is_free(&agendas));
         Ok(offered)
     }
 
@@ -172,40 +174,47 @@ impl Booking {
                 .commit("naming a lead")
                 .await?;
         }
-        for round in 0..CONFLICT_RETRIES {
-            let change = consultation::book(
-                &lead.lead_id,
-                &slot,
-                round,
-                note.clone(),
-                self.cloud.now(),
-                self.funnel.time_zone,
-            );
-            match self.tables.consultation(&change.consultation.consultation_id).await? {
+        let (mut round, mut refused) = (0, 0);
+        while refused < CONFLICT_RETRIES {
+            let (now, zone) = (self.cloud.now(), self.funnel.time_zone);
+            let change = consultation::book(&lead.lead_id, &slot, round, note.clone(), now, zone);
+            let Consultation { consultation_id, lead_id, .. } = &change.consultation;
+            match self.tables.consultation(consultation_id).await? {
                 // The same form again.
                 Some(known) if known.status == ConsultationStatus::Booked => {
                     return self.booked(request, &known);
                 }
-                Some(_) => continue,
+                Some(_) => {
+                    round += 1;
+                    continue;
+                }
                 None => {}
             }
-            if self.store_booking(&change, &slot).await? {
-                tracing::info!(lead_id = %lead.lead_id, consultation_id = %change.consultation.consultation_id, "a consultation was booked");
+            let agendas = self.tables.agendas(slot.agenda_keys()).await?;
+            let Some(agendas) = consultation::arrange(&agendas, consultation_id, &slot) else {
+                return self.form_again(request, &token, None, &sent, taken()).await;
+            };
+            if self.store(&change, &Condition::Absent, &agendas, "booking a consultation").await? {
+                tracing::info!(%lead_id, %consultation_id, "a consultation was booked");
                 return self.booked(request, &change.consultation);
             }
-            break;
+            refused += 1;
         }
-        self.form_again(request, &token, None, &sent, taken()).await
+        Err(busy().into())
     }
 
-    async fn store_booking(&self, change: &ConsultationChange, slot: &Slot) -> Result<bool, Failure> {
-        let consultation = &change.consultation;
-        let all = self.tables.transaction().claim_slot(slot, &consultation.consultation_id)?.put(
-            Table::Consultations,
-            consultation,
-            &Condition::Absent,
-        )?;
-        Ok(all.event(&change.event)?.commit("booking a consultation").await? == Commit::Done)
+    /// Stores a consultation, what happened, and the agendas as they are then. `false` when one of the
+    /// rows is not what it was any more: look again.
+    async fn store(
+        &self,
+        change: &ConsultationChange,
+        before: &Condition,
+        agendas: &[Agenda],
+        doing: &'static str,
+    ) -> Result<bool, Failure> {
+        let all = self.tables.transaction().agendas(agendas)?;
+        let all = all.put(Table::Consultations, &change.consultation, before)?.event(&change.event)?;
+        Ok(all.commit(doing).await? == Commit::Done)
     }
 
     async fn show_booking(&self, request: &Request) -> Result<Answer, Failure> {
@@ -216,65 +225,61 @@ impl Booking {
 
     async fn cancel(&self, request: &Request) -> Result<Answer, Failure> {
         let form = request.form().unwrap_or_default();
-        let (token, consultation, version) =
-            self.managed(request, form.text("t").or(request.query("t"))).await?;
-        if consultation.status == ConsultationStatus::Cancelled {
-            return self.cancelled(request, &consultation);
+        let token = form.text("t").or(request.query("t"));
+        for _ in 0..CONFLICT_RETRIES {
+            let (_, consultation, version) = self.managed(request, token).await?;
+            if consultation.status == ConsultationStatus::Cancelled {
+                return self.cancelled(request, &consultation);
+            }
+            still_so(&consultation, version)?;
+            let before = Condition::version(consultation.version.into());
+            let agendas = self.tables.agendas(consultation.agenda_keys()).await?;
+            let agendas = consultation::vacate(&agendas, &consultation.consultation_id);
+            let change = consultation::cancel(consultation, self.cloud.now(), self.funnel.time_zone)
+                .map_err(closed)?;
+            if self.store(&change, &before, &agendas, "cancelling a consultation").await? {
+                return self.cancelled(request, &change.consultation);
+            }
         }
-        still_so(&consultation, version)?;
-        let before = Condition::version(consultation.version.into());
-        let slot = slot_of(&consultation);
-        let change =
-            consultation::cancel(consultation, self.cloud.now(), self.funnel.time_zone).map_err(closed)?;
-        let all = self
-            .tables
-            .transaction()
-            .put(Table::Consultations, &change.consultation, &before)?
-            .free_slot(&slot, &change.consultation.consultation_id);
-        match all.event(&change.event)?.commit("cancelling a consultation").await? {
-            Commit::Done => self.cancelled(request, &change.consultation),
-            Commit::Refused(_) => self.changed_meanwhile(request, &token),
-        }
+        Err(busy().into())
     }
 
     async fn reschedule(&self, request: &Request) -> Result<Answer, Failure> {
         let mut form = request.form()?;
         let sent = form.clone();
-        let (token, consultation, version) =
-            self.managed(request, form.text("t").or(request.query("t"))).await?;
+        let token = sent.text("t").or(request.query("t"));
         let slot = self.read_slot(&mut form);
-        // The same form again, whose link its own first sending has outdated.
-        if let Some(slot) = &slot
-            && slot.start == consultation.scheduled_date
-            && consultation.status == ConsultationStatus::Booked
-        {
-            return self.booked(request, &consultation);
-        }
-        still_so(&consultation, version)?;
-        let slot = match form.finish(slot) {
-            Ok(slot) => slot,
-            Err(problem) => {
-                return self.form_again(request, &token, Some(&consultation), &sent, problem).await;
+        let slot = form.finish(slot);
+        for _ in 0..CONFLICT_RETRIES {
+            let (token, consultation, version) = self.managed(request, token).await?;
+            // The same form again, whose link its own first sending has outdated.
+            if let Ok(slot) = &slot
+                && slot.start == consultation.scheduled_date
+                && consultation.status == ConsultationStatus::Booked
+            {
+                return self.booked(request, &consultation);
             }
-        };
-        let before = Condition::version(consultation.version.into());
-        let old = slot_of(&consultation);
-        let change =
-            consultation::reschedule(consultation.clone(), &slot, self.cloud.now(), self.funnel.time_zone)
-                .map_err(closed)?;
-        let id = &change.consultation.consultation_id;
-        let all = self.tables.transaction().claim_slot(&slot, id)?.put(
-            Table::Consultations,
-            &change.consultation,
-            &before,
-        )?;
-        match all.free_slot(&old, id).event(&change.event)?.commit("moving a consultation").await? {
-            Commit::Done => self.booked(request, &change.consultation),
-            Commit::Refused(parts) if parts.contains(&0) => {
-                self.form_again(request, &token, Some(&consultation), &sent, taken()).await
+            still_so(&consultation, version)?;
+            let slot = match &slot {
+                Ok(slot) => slot,
+                Err(problem) => {
+                    let problem = problem.clone();
+                    return self.form_again(request, &token, Some(&consultation), &sent, problem).await;
+                }
+            };
+            let before = Condition::version(consultation.version.into());
+            let (now, zone) = (self.cloud.now(), self.funnel.time_zone);
+            let change = consultation::reschedule(consultation.clone(), slot, now, zone).map_err(closed)?;
+            let keys = slot.agenda_keys().into_iter().chain(consultation.agenda_keys());
+            let agendas = self.tables.agendas(keys).await?;
+            let Some(agendas) = consultation::arrange(&agendas, &consultation.consultation_id, slot) else {
+                return self.form_again(request, &token, Some(&consultation), &sent, taken()).await;
+            };
+            if self.store(&change, &before, &agendas, "moving a consultation").await? {
+                return self.booked(request, &change.consultation);
             }
-            Commit::Refused(_) => self.changed_meanwhile(request, &token),
         }
+        Err(busy().into())
     }
 
     /// A slot that the calendar offers at this moment; one that is gone was taken or too late.
@@ -360,17 +365,6 @@ impl Booking {
         self.shown(200, self.page("cancelled")?, PageForm::Cancelled { booking_url }, vec![])
     }
 
-    fn changed_meanwhile(&self, request: &Request, token: &str) -> Result<Answer, Failure> {
-        let id = request.path("consultation_id");
-        match request.wants_html() {
-            true => Ok(answer::see_other(&format!("{}/bookings/{id}?t={token}", self.public_url))),
-            false => {
-                Err(Problem::new(Status::Conflict, "the booking was changed in between; look at it again")
-                    .into())
-            }
-        }
-    }
-
     /// The consultation that a link manages, and the version that it stood at then.
     async fn managed(
         &self,
@@ -387,9 +381,11 @@ impl Booking {
     }
 
     async fn own_consultation(&self, consultation_id: &Id) -> Result<Consultation, Failure> {
-        let consultation = self.tables.consultation(consultation_id).await?;
-        consultation
-            .ok_or_else(|| Problem::new(Status::NotFound, "this booking does not exist any more").into())
+        let gone = || Problem::new(Status::NotFound, "this booking does not exist any more");
+        let consultation = self.tables.consultation(consultation_id).await?.ok_or_else(gone)?;
+        // Of somebody who was erased: its row goes a moment later, and nobody may write it again.
+        self.tables.lead(&consultation.lead_id).await?.ok_or_else(gone)?;
+        Ok(consultation)
     }
 
     async fn known_lead(&self, token: &str) -> Result<Lead, Failure> {
@@ -459,16 +455,17 @@ fn taken() -> Problem {
     Problem::field("slot", "was taken just now; choose another time").with_status(Status::Conflict)
 }
 
+fn busy() -> Problem {
+    let told = "this time is being booked or changed by many requests at once; try again";
+    Problem::new(Status::Unavailable, told)
+}
+
 fn closed(error: ConsultationError) -> Problem {
     Problem::new(Status::Conflict, &error.to_string())
 }
 
 fn slot_value(slot: &Slot) -> String {
     format!("{}/{}", instant(slot.start), slot.host)
-}
-
-fn slot_of(consultation: &Consultation) -> Slot {
-    Slot { start: consultation.scheduled_date, end: consultation.ends_at, host: consultation.host.clone() }
 }
 
 fn instant(at: DateTime<Utc>) -> String {

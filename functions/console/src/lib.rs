@@ -187,6 +187,8 @@ impl Console {
         for _ in 0..CONFLICT_RETRIES {
             let consultation =
                 self.tables.consultation(&consultation_id).await?.ok_or_else(no_consultation)?;
+            // Of somebody who was erased: its row goes a moment later, and nobody may write it again.
+            self.tables.lead(&consultation.lead_id).await?.ok_or_else(no_consultation)?;
             // The same button again.
             if verdict.stands_in(&consultation) {
                 return Ok(self.concluded(request, &consultation));

@@ -189,8 +189,8 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn consultation(consultation_id: &str, start: &str) -> Consultation {
-        let slot =
-            Slot { start: at(start), end: at(start) + chrono::TimeDelta::hours(1), host: id("michino") };
+        let end = at(start) + chrono::TimeDelta::hours(1);
+        let slot = Slot { start: at(start), end, until: end, host: id("michino") };
         let note = LongText::parse("集客の流れを\n<b>整えたい</b>です。").ok();
         let booked = consultation::book(&id("l-1"), &slot, 0, note, at("2026-11-20T03:00:00Z"), Asia__Tokyo)
             .consultation;

@@ -80,7 +80,7 @@ impl Delivery {
     /// what the broadcast asks for and what SES allows.
     async fn pace(&self, plan: &Plan) -> Result<(u64, i32), Later> {
         let quota = self.mailer.quota().await?;
-        if quota.left_today == 0 {
+        if quota.left_for_broadcasts == 0 {
             return Ok((0, QUOTA_WAIT_SECONDS));
         }
         let tick = u64::try_from(BROADCAST_TICK_SECONDS).unwrap_or(60);
@@ -88,7 +88,7 @@ impl Delivery {
         // A fifth of the rate stays free for mail that somebody waits for.
         let allowed = (quota.per_second * tick * 4 / 5).max(1);
         let page = u64::try_from(BROADCAST_PAGE).unwrap_or(100);
-        let most = wanted.min(allowed).min(quota.left_today).max(1);
+        let most = wanted.min(allowed).min(quota.left_for_broadcasts).max(1);
         // A page is at most what a tick may take; a faster pace has more pages in a tick's time.
         let delay = (tick * page.min(most)).div_ceil(most).max(1);
         Ok((most, i32::try_from(delay).unwrap_or(60)))

@@ -288,11 +288,12 @@ impl Delivery {
                 sequence.begin(enrolment.clone(), "enrolled", now, zone)
             }
         };
+        // What this entry ends goes first: once she has entered, nobody comes back for it.
+        if !after.is_watching() {
+            self.leave_others(sequence, &enrolment.lead_id).await?;
+        }
         if self.tables.move_enrolment(&enrolment, &after).await? {
             self.timers.set(&after, sequence.class, hops, now).await?;
-            if !after.is_watching() {
-                self.leave_others(sequence, &enrolment.lead_id).await?;
-            }
         }
         Ok(None)
     }
@@ -314,8 +315,10 @@ impl Delivery {
     }
 
     async fn leave(&self, enrolment: Enrolment, why: &str) -> Result<Option<DueStep>, Later> {
-        if let Some(stopped) = enrolment.clone().stop(why) {
-            self.tables.move_enrolment(&enrolment, &stopped).await?;
+        if let Some(stopped) = enrolment.clone().stop(why)
+            && !self.tables.move_enrolment(&enrolment, &stopped).await?
+        {
+            return Err(Later::Because("the enrolment was moved by somebody else".to_owned()));
         }
         Ok(None)
     }

@@ -8,15 +8,16 @@ use cloud::{
 };
 use content::{Locale, format};
 use domain::{
-    engagement::{Claim, Engagement, MailClass, claim},
+    engagement::{Claim, Engagement, EngagementState, MailClass, claim},
     id::Id,
 };
 
-use crate::{Delivery, Later, Place};
+use crate::{Delivery, Later, Outcome, Place};
 
 impl Delivery {
     /// Tells somebody of the team. Once more after a doubt, like everything that is waited for.
-    pub(crate) async fn notice(&self, place: &Place<'_>, text: &str, to: &Id) -> Result<(), Later> {
+    pub(crate) async fn notice(&self, place: &Place<'_>, text: &str, to: &Id) -> Result<Outcome, Later> {
+        let done = Outcome::On { to: place.step.next.clone(), why: format!("{} done", place.step.id) };
         let (now, lead_id) = (self.cloud.now(), &place.enrolment.lead_id);
         let known = self.tables.engagement(lead_id, &place.enrolment.engagement_id(&place.step.id)).await?;
         let attempt = match claim(known.as_ref(), MailClass::Transactional, now) {
@@ -24,18 +25,18 @@ impl Delivery {
                 return Err(Later::Because("another copy of the notice is being sent".to_owned()));
             }
             Claim::Settled | Claim::GiveUp => {
-                return match &known {
-                    Some(row) => self.end(row).await,
-                    None => Ok(()),
-                };
+                if let Some(row) = &known {
+                    self.end(row).await?;
+                }
+                return Ok(done);
             }
             Claim::Send { attempt } => attempt,
         };
         let person = self.tables.person(lead_id, self.funnel.scoring.needs()).await?;
         let (Some(member), Some(person)) = (self.funnel.member(to), person) else {
-            return self
-                .skip(place.sequence, &place.enrolment, place.step, "nobody of the team is called so")
-                .await;
+            let reason = "nobody of the team is called so";
+            self.skip(place.sequence, &place.enrolment, place.step, reason).await?;
+            return Ok(done);
         };
         let row = Engagement { attempt, class: MailClass::Transactional, ..self.row(place) };
         if self.tables.claim_notice(&row).await? != Claimed::Yes {
@@ -64,19 +65,20 @@ impl Delivery {
                 Note::default().text("state", "skipped").text("reason", &reason)
             }
             Err(SendError::NotNow(reason)) => {
-                self.tables.release(&row).await?;
-                return Err(Later::Because(reason));
+                let before = known.map(|row| Engagement { state: EngagementState::Unknown, ..row });
+                self.tables.release(&row, before.as_ref()).await?;
+                return Ok(self.put_off(&row, &reason));
             }
             Err(SendError::Unknown(reason)) => {
                 self.unknown(&row, &reason).await?;
                 return match attempt {
                     1 => Err(Later::Because(reason)),
-                    _ => Ok(()),
+                    _ => Ok(done),
                 };
             }
         };
         self.tables.note(lead_id, &row.engagement_id, &note.only_in(&["claimed"])).await?;
-        Ok(())
+        Ok(done)
     }
 
     fn notice_text(&self, person: &Person, text: &str, now: DateTime<Utc>) -> String {

@@ -65,9 +65,11 @@ impl Delivery {
             }
             Claim::Send { attempt } => attempt,
         };
-        if let Some(row) = row.filter(|row| row.state == EngagementState::Claimed) {
-            self.unknown(&row, STOPPED_SENDER).await?;
+        if let Some(row) = row.as_ref().filter(|row| row.state == EngagementState::Claimed) {
+            self.unknown(row, STOPPED_SENDER).await?;
         }
+        // As it stands now: a doubt.
+        let before = row.map(|row| Engagement { state: EngagementState::Unknown, ..row });
         let Some(mail) = self.funnel.mail(mail_id) else {
             if place.tries < UNKNOWN_TRIES {
                 return Err(Later::Because("this version of the funnel has no such mail".to_owned()));
@@ -76,7 +78,9 @@ impl Delivery {
         };
         for _ in 0..CONFLICT_RETRIES {
             match self.try_to_claim(place, mail, with_calendar, attempt).await? {
-                Try::Claimed(claimed) => return self.hand_over(place, claimed.0, claimed.1).await,
+                Try::Claimed(claimed) => {
+                    return self.hand_over(place, claimed.0, claimed.1, before.as_ref()).await;
+                }
                 Try::Ended(outcome) => return Ok(outcome),
                 Try::Again => {}
             }
@@ -175,12 +179,14 @@ impl Delivery {
         }))
     }
 
-    /// Hands a claimed mail to SES and settles the ledger.
+    /// Hands a claimed mail to SES and settles the ledger. `before` is what the ledger said of an
+    /// earlier attempt.
     async fn hand_over(
         &self,
         place: &Place<'_>,
         row: Engagement,
         outgoing: OutgoingMail,
+        before: Option<&Engagement>,
     ) -> Result<Outcome, Later> {
         match self.mailer.send(outgoing).await {
             Ok(message_id) => {
@@ -201,11 +207,8 @@ impl Delivery {
                 Ok(settled(place))
             }
             Err(SendError::NotNow(reason)) => {
-                self.tables.release(&row).await?;
-                // The queue would give up before a daily quota is free again.
-                let until = self.cloud.now() + TimeDelta::minutes(SES_PAUSE_MINUTES);
-                tracing::warn!(lead_id = %row.lead_id, reason, "SES takes no mail at the moment");
-                Ok(Outcome::PutOff { until, why: "SES takes no mail at the moment".to_owned() })
+                self.tables.release(&row, before).await?;
+                Ok(self.put_off(&row, &reason))
             }
             Err(SendError::Unknown(reason)) => {
                 self.unknown(&row, &reason).await?;
@@ -217,6 +220,13 @@ impl Delivery {
         }
     }
 
+    /// SES takes no mail at the moment. The queue would give up before a daily quota is free again.
+    pub(crate) fn put_off(&self, row: &Engagement, reason: &str) -> Outcome {
+        tracing::warn!(lead_id = %row.lead_id, reason, "SES takes no mail at the moment");
+        let until = self.cloud.now() + TimeDelta::minutes(SES_PAUSE_MINUTES);
+        Outcome::PutOff { until, why: "SES takes no mail at the moment".to_owned() }
+    }
+
     /// The ledger's row of the step's mail, about to be sent for the first time.
     pub(crate) fn row(&self, place: &Place<'_>) -> Engagement {
         ledger_row(place.sequence, &place.enrolment, place.step, self.cloud.now())
@@ -226,9 +236,14 @@ impl Delivery {
     pub(crate) async fn unknown(&self, row: &Engagement, reason: &str) -> Result<(), Later> {
         let note = Note::default().text("state", "unknown").text("reason", reason).only_in(&["claimed"]);
         if self.tables.note(&row.lead_id, &row.engagement_id, &note).await? {
-            self.tell(&Engagement { state: EngagementState::Unknown, ..row.clone() }).await?;
+            return self.tell(&Engagement { state: EngagementState::Unknown, ..row.clone() }).await;
         }
-        Ok(())
+        // SES's own word came first; or the answer to our note was lost, and the client tried again.
+        let stands = self.tables.engagement(&row.lead_id, &row.engagement_id).await?;
+        match stands.filter(|stands| stands.attempt == row.attempt) {
+            Some(stands) if stands.state == EngagementState::Unknown => self.tell(&stands).await,
+            _ => Ok(()),
+        }
     }
 
     /// A send that nobody goes on with: a claim without an end is a doubt; for the rest, whoever

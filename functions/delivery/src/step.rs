@@ -64,10 +64,7 @@ impl Delivery {
                 self.task(place, title, assignee, *due).await?;
                 on("done")
             }
-            Act::Notice { text, to } => {
-                self.notice(place, text, to).await?;
-                on("done")
-            }
+            Act::Notice { text, to } => self.notice(place, text, to).await,
             Act::Webhook { url } => self.webhook(place, url, &key).await,
         }
     }

@@ -3,15 +3,15 @@
 //! EventBridge delivers at least once and in any order, and may lose an event; so each is written
 //! under its own id, and the ledger only ever learns, never forgets.
 //!
-//! Opens and clicks come twice. From the bus at once: the ledger's row keeps the evidence and is
-//! judged anew. From a queue a minute later: only then the verdict becomes a fact, which sets things
-//! going, since a machine that follows one link after the other is known by the second or third.
+//! Opens and clicks come twice. At once: the ledger's row keeps the evidence and is judged anew. From
+//! a queue of their own a minute later: only then the verdict becomes a fact, which sets things going,
+//! since a machine that follows one link after the other is known by the second or third.
 
 pub mod notice;
 
 use std::sync::Arc;
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::{DateTime, Utc};
 use cloud::{
     CallError, Cloud, StartError,
@@ -35,6 +35,8 @@ use notice::{Bounce, News, Notice};
 pub struct EmailEvents {
     tables: Tables,
     dead_letters: DeadLetters,
+    /// The queue whose events are opens and clicks to be judged.
+    verdicts: String,
     funnel: Arc<Funnel>,
 }
 
@@ -47,46 +49,42 @@ impl EmailEvents {
         Ok(Self {
             tables: Tables::new(&cloud).keeping(funnel.retention),
             dead_letters: DeadLetters::new(&cloud, "email-event")?,
+            verdicts: cloud.env.get("VERDICT_QUEUE_ARN")?,
             funnel,
         })
     }
 
-    /// Takes one event of SES's, as it comes from the bus, or a batch of opens and clicks, as they come
-    /// from the queue that held them back. An event that can't be read goes to the dead letters with
-    /// the reason. The answer names those of a batch that have to come back.
+    /// Takes a batch of SES's events, from either queue. One that can't be read goes to the dead letters
+    /// with the reason. The answer names those that have to come back.
     ///
     /// # Errors
-    /// If a table or the dead letters can't be reached, for an event of the bus: Lambda tries again.
-    pub async fn handle(&self, event: serde_json::Value) -> Result<SqsBatchResponse, Error> {
-        if event.get("Records").is_some() {
-            return Ok(self.batch(serde_json::from_value(event)?).await);
-        }
-        match Notice::read(&event) {
-            // On the heap: the compiler gives up on futures that are nested this deep.
-            Ok(Some(notice)) => Box::pin(self.take(&notice)).await?,
-            Ok(None) => {}
-            Err(reason) => self.dead_letters.put(&reason, without_addresses(event)).await?,
-        }
-        Ok(SqsBatchResponse::default())
-    }
-
-    async fn batch(&self, batch: SqsEvent) -> SqsBatchResponse {
+    /// None.
+    pub async fn handle(&self, batch: SqsEvent) -> Result<SqsBatchResponse, Error> {
         let mut answer = SqsBatchResponse::default();
         for message in batch.records {
-            let event = serde_json::from_str(message.body.as_deref().unwrap_or_default());
-            // One that can't be read was put aside when it came from the bus.
-            let Ok(Some(notice)) = event.map_err(|_| String::new()).and_then(|event| Notice::read(&event))
-            else {
-                continue;
-            };
-            if let Err(error) = Box::pin(self.settle(&notice)).await {
-                tracing::warn!(%error, "an open or click was not judged");
+            let id = message.message_id.clone().unwrap_or_default();
+            // On the heap: the compiler gives up on futures that are nested this deep.
+            if let Err(error) = Box::pin(self.message(&message)).await {
+                tracing::warn!(%error, "an event of SES's was not taken");
                 let mut failure = BatchItemFailure::default();
-                failure.item_identifier = message.message_id.unwrap_or_default();
+                failure.item_identifier = id;
                 answer.batch_item_failures.push(failure);
             }
         }
-        answer
+        Ok(answer)
+    }
+
+    async fn message(&self, message: &SqsMessage) -> Result<(), CallError> {
+        let to_be_judged = message.event_source_arn.as_deref() == Some(self.verdicts.as_str());
+        let event = serde_json::from_str(message.body.as_deref().unwrap_or_default()).unwrap_or_default();
+        match (Notice::read(&event), to_be_judged) {
+            (Ok(Some(notice)), true) => self.settle(&notice).await,
+            (Ok(Some(notice)), false) => self.take(&notice).await,
+            (Ok(None), _) => Ok(()),
+            // It was put aside when it came at once.
+            (Err(_), true) => Ok(()),
+            (Err(reason), false) => self.dead_letters.put(&reason, without_personal_data(&event)).await,
+        }
     }
 
     async fn take(&self, notice: &Notice) -> Result<(), CallError> {
@@ -155,6 +153,11 @@ impl EmailEvents {
     /// Tells what an open or click was, now that the rest of its visit is known.
     async fn settle(&self, notice: &Notice) -> Result<(), CallError> {
         let News::Touched(touch) = &notice.news else { return Ok(()) };
+        // She may have been erased while it lay in the queue.
+        let lead = self.tables.lead(&notice.lead_id).await?;
+        if lead.is_none_or(|lead| lead.has_forgotten(notice.at)) {
+            return Ok(());
+        }
         let Some(row) = self.touch(notice, touch).await? else { return Ok(()) };
         // One that the row had no room for repeats what was told already.
         let Some(judged) = row.verdict(touch) else { return Ok(()) };
@@ -227,17 +230,55 @@ fn entry(notice: &Notice) -> Option<Note> {
     })
 }
 
-/// The event without the recipients that SES repeats in it.
-fn without_addresses(mut event: serde_json::Value) -> serde_json::Value {
-    for pointer in [
-        "/detail/mail/destination",
-        "/detail/mail/headers",
-        "/detail/mail/commonHeaders",
-        "/detail/mail/source",
-    ] {
-        if let Some(value) = event.pointer_mut(pointer) {
-            *value = serde_json::Value::String("(left out)".to_owned());
+/// What may be kept of an event that can't be read: SES repeats recipients, their addresses on the
+/// network and keyed links all over it, so only what is known to be none of these stays.
+fn without_personal_data(event: &serde_json::Value) -> serde_json::Value {
+    let at = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
+    serde_json::json!({
+        "id": at("/id"),
+        "time": at("/time"),
+        "detail-type": at("/detail-type"),
+        "detail": {
+            "eventType": at("/detail/eventType"),
+            "mail": {
+                "timestamp": at("/detail/mail/timestamp"),
+                "messageId": at("/detail/mail/messageId"),
+                "tags": at("/detail/mail/tags"),
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_an_event_that_cant_be_read_no_personal_data_are_put_aside() {
+        let event = json!({
+            "id": "1", "time": "2026-11-22T01:00:00Z", "detail-type": "Email Bounced",
+            "detail": {
+                "eventType": "Party",
+                "mail": {
+                    "timestamp": "2026-11-22T01:00:00Z", "messageId": "0100018f", "tags": {"lead_id": ["l-1"]},
+                    "source": "shop@example.com", "destination": ["hanako@example.com"],
+                    "headers": [{"name": "To", "value": "hanako@example.com"}],
+                    "commonHeaders": {"to": ["hanako@example.com"]},
+                },
+                "bounce": {"bouncedRecipients": [{"emailAddress": "hanako@example.com"}]},
+                "complaint": {"complainedRecipients": [{"emailAddress": "hanako@example.com"}]},
+                "delivery": {"recipients": ["hanako@example.com"]},
+                "click": {"ipAddress": "198.51.100.1", "link": "https://example.com/booking?t=k1.l-1.0.abc"},
+            },
+        });
+        let kept = without_personal_data(&event).to_string();
+        for secret in ["@", "198.51", "k1.l-1"] {
+            assert!(!kept.contains(secret), "{secret} in {kept}");
+        }
+        for needed in ["Party", "0100018f", "l-1"] {
+            assert!(kept.contains(needed), "{needed} in {kept}");
         }
     }
-    event
 }

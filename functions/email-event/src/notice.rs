@@ -149,8 +149,10 @@ impl Notice {
         let detail: Detail =
             serde_json::from_value(detail.clone()).map_err(|error| format!("detail: {error}"))?;
         let Some((part, news)) = news(&detail)? else { return Ok(None) };
-        // A mail to somebody of the team is about a person, not to her.
-        if detail.mail.tags.contains_key("notice") {
+        // A mail to somebody of the team is about a person, not to her. Who writes from the same domain
+        // by other means may do so through our configuration set: SES takes it as the domain's default.
+        let ours = ["lead_id", "engagement_id"].iter().any(|name| detail.mail.tags.contains_key(*name));
+        if detail.mail.tags.contains_key("notice") || !ours {
             return Ok(None);
         }
         let tag = |name: &str| {
@@ -280,8 +282,8 @@ fn reader(part: &Part) -> Reader<'_> {
 
 /// Links carry signed tokens: what is kept is where it led, not the key to it.
 fn link(link: &str) -> String {
-    let end = link.find(['?', '#']).unwrap_or(link.len());
-    link.chars().take(end.min(URL_BYTES)).collect()
+    let page = link.split(['?', '#']).next().unwrap_or_default();
+    page.chars().take(URL_BYTES).collect()
 }
 
 #[cfg(test)]
@@ -384,15 +386,35 @@ mod tests {
     }
 
     #[test]
+    fn of_a_link_its_key_is_not_kept_whatever_letters_it_has() {
+        for (whole, kept) in [
+            ("https://example.com/booking?t=k1.l-1.0.abc", "https://example.com/booking"),
+            ("https://shop.example.com/カート?cart=abcdef", "https://shop.example.com/カート"),
+            ("https://example.com/#id=7?x", "https://example.com/"),
+            ("", ""),
+        ] {
+            assert_eq!(link(whole), kept);
+        }
+        assert_eq!(link(&"道".repeat(URL_BYTES + 1)).chars().count(), URL_BYTES);
+    }
+
+    #[test]
+    fn a_mail_that_is_none_of_ours_is_no_news() {
+        let mut foreign = event("Send", json!({}));
+        foreign["detail"]["mail"]["tags"] = json!({"ses:configuration-set": ["michi"]});
+        assert_eq!(Notice::read(&foreign).unwrap().map(|notice| notice.news), None);
+    }
+
+    #[test]
     fn an_event_that_cant_be_read_says_what_is_missing() {
-        let mut untagged = event("Send", json!({}));
-        untagged["detail"]["mail"]["tags"] = json!({});
+        let mut half = event("Send", json!({}));
+        half["detail"]["mail"]["tags"] = json!({"engagement_id": ["nurture_1_day-1"]});
         let mut foreign = event("Send", json!({}));
         foreign["detail"]["mail"]["tags"]["lead_id"] = json!(["Nobody <x@example.com>"]);
         for (event, expected) in [
             (json!({}), "the event has no detail"),
             (json!({"detail": {"eventType": "Send"}}), "detail: missing field `mail`"),
-            (untagged, "detail.mail.tags.lead_id is missing"),
+            (half, "detail.mail.tags.lead_id is missing"),
             (foreign, "detail.mail.tags.lead_id must be 1 to 64 of a-z, 0-9 and -"),
             (event("Open", json!({})), "detail.open is missing"),
             (event("Party", json!({})), "detail.eventType Party is not known"),

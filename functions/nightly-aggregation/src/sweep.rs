@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use cloud::{CallError, tables::Overdue};
 use domain::{
     engagement::MailClass,
-    limits::{SWEEP_GRACE_MINUTES, SWEEP_STEPS},
+    limits::{NIGHT_SWEEP_STEPS, SWEEP_GRACE_MINUTES, SWEEP_STEPS},
 };
 use serde::Serialize;
 
@@ -28,20 +28,29 @@ impl NightlyAggregation {
     /// Looks through the last few hours, or at night through all.
     ///
     /// It reads the index partition of an hour of the day, so what keeps failing is queued again
-    /// for an hour or two and then once a night.
+    /// for an hour or two and then once a night. The night reads the index as it lies: all of it is
+    /// wanted.
     pub(crate) async fn sweep(&self, all: bool) -> Result<Swept, CallError> {
         let now = self.cloud.now();
         let before = now - TimeDelta::minutes(SWEEP_GRACE_MINUTES);
-        let hours = if all { 24 } else { 2 };
-        let mut swept = Swept::default();
-        for ago in 0..hours {
-            let hour = (before - TimeDelta::hours(ago)).hour();
-            for overdue in self.tables.overdue(hour, before).await? {
-                if swept.steps == SWEEP_STEPS {
-                    break;
+        let (overdue, most) = match all {
+            true => (self.tables.all_overdue(before).await?, NIGHT_SWEEP_STEPS),
+            false => {
+                let mut overdue = vec![];
+                for ago in 0..2 {
+                    let hour = (before - TimeDelta::hours(ago)).hour();
+                    overdue.extend(self.tables.overdue(hour, before).await?);
                 }
-                swept.steps += usize::from(self.queue_again(&overdue, before, now).await?);
+                (overdue, SWEEP_STEPS)
             }
+        };
+        let mut swept = Swept::default();
+        for overdue in overdue {
+            if swept.steps == most {
+                tracing::error!(steps = most, "there is more lost work than one sweep queues again");
+                break;
+            }
+            swept.steps += usize::from(self.queue_again(&overdue, before, now).await?);
         }
         for plan in &self.funnel.broadcasts {
             let Some(row) = self.tables.broadcast(&plan.id).await? else { continue };

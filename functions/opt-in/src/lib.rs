@@ -248,28 +248,27 @@ impl OptIn {
             let version = version.or(erased.as_ref().map(|erased| erased.version));
             let before = version.map_or(Condition::Absent, Condition::version);
             let take = if self.funnel.double_opt_in { lead::request_opt_in } else { lead::opt_in };
-            let LeadChange { lead, event } = take(
+            let mut change = take(
                 known.clone(),
                 lead_id.clone(),
                 command.clone(),
                 self.cloud.now(),
                 self.funnel.time_zone,
             );
-            let lead = match &erased {
-                Some(erased) => erased.begin_anew(lead),
-                None => lead,
-            };
-            let both = self.tables.transaction().put(Table::Leads, &lead, &before)?.event(&event)?;
+            if let Some(erased) = &erased {
+                change.lead = erased.begin_anew(change.lead);
+            }
+            let lead = &change.lead;
+            let both = self.tables.transaction().put(Table::Leads, lead, &before)?.event(&change.event)?;
             match both.commit("opting a lead in").await? {
                 Commit::Done => return Ok(()),
                 Commit::Refused(parts) if parts.contains(&0) => {}
                 // The same form again: the fact is known, but it may fill in a name.
-                Commit::Refused(_) if known.as_ref().is_some_and(|known| tells_nothing_new(known, &lead)) => {
+                Commit::Refused(_) if known.as_ref().is_some_and(|known| tells_nothing_new(known, lead)) => {
                     return Ok(());
                 }
                 Commit::Refused(_) => {
-                    let alone = self.tables.transaction().put(Table::Leads, &lead, &before)?;
-                    if alone.commit("updating a lead").await? == Commit::Done {
+                    if self.same_day(known.as_ref(), &change, &before).await? {
                         return Ok(());
                     }
                 }
@@ -346,15 +345,13 @@ impl OptIn {
         for _ in 0..CONFLICT_RETRIES {
             let Some(known) = self.tables.lead(lead_id).await? else { return Ok(()) };
             let before = Condition::version(known.version);
-            let Some(LeadChange { lead, event }) = change(known) else { return Ok(()) };
-            let both = self.tables.transaction().put(Table::Leads, &lead, &before)?.event(&event)?;
-            match both.commit("changing a lead").await? {
+            let Some(change) = change(known.clone()) else { return Ok(()) };
+            let both = self.tables.transaction().put(Table::Leads, &change.lead, &before)?;
+            match both.event(&change.event)?.commit("changing a lead").await? {
                 Commit::Done => return Ok(()),
                 Commit::Refused(parts) if parts.contains(&0) => {}
-                // The same fact of the same day, of somebody who left and came back: the row counts.
                 Commit::Refused(_) => {
-                    let alone = self.tables.transaction().put(Table::Leads, &lead, &before)?;
-                    if alone.commit("changing a lead alone").await? == Commit::Done {
+                    if self.same_day(Some(&known), &change, &before).await? {
                         return Ok(());
                     }
                 }
@@ -365,6 +362,22 @@ impl OptIn {
             "this lead is being changed by many requests at once; try again",
         )
         .into())
+    }
+
+    /// Writes the row though the day has that fact already; with the fact all the same if she had left
+    /// in between. `false` when somebody else changed the row.
+    async fn same_day(
+        &self,
+        known: Option<&Lead>,
+        change: &LeadChange,
+        before: &Condition,
+    ) -> Result<bool, Failure> {
+        let row = self.tables.transaction().put(Table::Leads, &change.lead, before)?;
+        let all = match known.and_then(|known| change.return_of(known)) {
+            Some(event) => row.event(&event)?,
+            None => row,
+        };
+        Ok(all.commit("changing a lead whose fact is known").await? == Commit::Done)
     }
 
     /// Whom a link leads out; that to the preferences, where the way out is shown too, does.

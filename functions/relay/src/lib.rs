@@ -105,7 +105,7 @@ impl Relay {
         if !event.counts_for(lead.as_ref()) {
             return Ok(());
         }
-        if concerns_people_inside(event, &self.funnel.sequences) {
+        if concerns_people_inside(event) {
             self.people_inside(event).await?;
         }
         for effect in starts(event, &self.funnel.sequences) {

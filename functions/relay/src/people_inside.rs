@@ -83,6 +83,10 @@ impl Relay {
         }
         let person = self.tables.person(&enrolment.lead_id, test.condition.needs()).await?;
         let Some(person) = person.map(|person: Person| person.with(event)) else { return Ok(()) };
+        if program.version != enrolment.program {
+            // She was moved over; what she goes on in must outlive the next edit too.
+            self.tables.keep_program(&sequence.id, &program).await?;
+        }
         let now = self.cloud.now();
         if !test.condition.holds(&person.known(&self.funnel.scoring, Some(enrolment.since()), now)) {
             return Ok(());

@@ -247,7 +247,7 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
         Command::SendTest(SendTest { mail, to, product }) => {
             log("warn");
             let to = EmailAddress::parse(&to).map_err(|error| format!("--to: {error}"))?;
-            let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+            let cloud = remote::cloud(product.stack.as_deref(), product.port).await?;
             let sent = remote::send_test(&cloud, &*load_funnel(&product.funnel)?, &mail, &to).await?;
             Ok(writeln!(std::io::stdout(), "{sent}")?)
         }
@@ -258,13 +258,13 @@ async fn run(michi: Michi) -> Result<(), Box<dyn std::error::Error>> {
         Command::Token { name, webhook_secret } => token(&name, webhook_secret),
         Command::Suppress(person) => {
             log("warn");
-            let cloud = remote::cloud(person.product.stack.as_deref(), person.product.port)?;
+            let cloud = remote::cloud(person.product.stack.as_deref(), person.product.port).await?;
             Ok(writeln!(std::io::stdout(), "{}", remote::suppress(&cloud, &person.person).await?)?)
         }
         Command::Reopen { person, because } => {
             log("warn");
             let because = LongText::parse(&because).map_err(|error| format!("--because: {error}"))?;
-            let cloud = remote::cloud(person.product.stack.as_deref(), person.product.port)?;
+            let cloud = remote::cloud(person.product.stack.as_deref(), person.product.port).await?;
             let told = remote::reopen(&cloud, &person.person, &because).await?;
             Ok(writeln!(std::io::stdout(), "{told}")?)
         }
@@ -309,7 +309,7 @@ async fn score(options: &Score) -> Result<(), Box<dyn std::error::Error>> {
     log("warn");
     let product = &options.product;
     let funnel = load_funnel(&product.funnel)?;
-    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port).await?;
     let at = match options.on {
         Some(day) => domain::time::instant(domain::time::plus_days(day, 1), NaiveTime::MIN, funnel.time_zone),
         None => cloud.now(),
@@ -321,21 +321,21 @@ async fn score(options: &Score) -> Result<(), Box<dyn std::error::Error>> {
 async fn why(Why { person, mail, product }: &Why) -> Result<(), Box<dyn std::error::Error>> {
     log("warn");
     let funnel = load_funnel(&product.funnel)?;
-    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port).await?;
     let told = person::why(&cloud, &funnel, person, mail.as_deref()).await?;
     Ok(writeln!(std::io::stdout(), "{told}")?)
 }
 
 async fn export(Person { person, product }: &Person) -> Result<(), Box<dyn std::error::Error>> {
     log("warn");
-    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port).await?;
     Ok(writeln!(std::io::stdout(), "{}", person::export(&cloud, person).await?)?)
 }
 
 async fn erase(options: &Erase) -> Result<(), Box<dyn std::error::Error>> {
     log("warn");
     let Person { person, product } = &options.whom;
-    let cloud = remote::cloud(product.stack.as_deref(), product.port)?;
+    let cloud = remote::cloud(product.stack.as_deref(), product.port).await?;
     let mut out = std::io::stdout();
     if !options.yes {
         return Ok(writeln!(out, "{}", person::what_goes(&cloud, person).await?)?);

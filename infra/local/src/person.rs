@@ -92,6 +92,15 @@ pub async fn what_goes(cloud: &Cloud, person: &str) -> Result<String, RemoteErro
             bought.plan, bought.end_date
         )
     }));
+    // What still is to be listed is not in it yet, and goes with her row.
+    let reason = dossier.lead.suppression.and_then(|suppression| suppression.cause.list_reason());
+    if reason.is_some() && dossier.lead.to_list.is_none() {
+        told.push(
+            "! SES's suppression list, where we put her address, keeps it in clear: `michi reopen` before \
+             erasing takes it off"
+                .to_owned(),
+        );
+    }
     Ok(told.join("\n"))
 }
 
@@ -107,9 +116,9 @@ pub async fn erase(cloud: &Cloud, person: &str, settles: Duration) -> Result<Str
     getrandom::fill(&mut random).map_err(|error| RemoteError::Random(error.to_string()))?;
     let key = HEXLOWER.encode(&random);
     let begun = erase::begin(&tables, &timers, &lead_id, &key, cloud.now()).await?;
-    let erased = begun.ok_or_else(|| RemoteError::NoLead(person.to_owned()))?;
+    let mark = begun.ok_or_else(|| RemoteError::NoLead(person.to_owned()))?;
     tokio::time::sleep(settles).await;
-    erase::finish(&tables, &timers, erased, &key, cloud.now()).await?;
+    erase::finish(&tables, &timers, &mark, cloud.now()).await?;
     Ok(format!("{lead_id} is erased"))
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequest};
+use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream, error::display::DisplayErrorContext};
 use chrono::{DateTime, Utc};
 use cloud::{
     CallError, Cloud, Env, StartError,
@@ -19,7 +21,9 @@ use domain::{
     text::LongText,
 };
 
-use crate::{functions::stack_environment, preview::sample::Sample, template::TemplateError};
+use serde_json::Value;
+
+use crate::{clock::Clock, functions::stack_environment, preview::sample::Sample, template::TemplateError};
 
 /// Why an answer could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +63,19 @@ pub enum RemoteError {
     Send(#[from] SendError),
 }
 
-/// The product at `port` on this machine, or the stack of that name in AWS.
+/// The product at `port` on this machine, with its clock, or the stack of that name in AWS.
 ///
 /// # Errors
-/// [`RemoteError`] if the environment lacks what AWS needs.
-pub fn cloud(stack: Option<&str>, port: u16) -> Result<Cloud, RemoteError> {
+/// [`RemoteError`] if the environment lacks what AWS needs, or `michi dev` does not answer.
+pub async fn cloud(stack: Option<&str>, port: u16) -> Result<Cloud, RemoteError> {
     match stack {
         None => {
             let environment = stack_environment(crate::functions::STACK, "delivery")?;
-            Ok(Cloud::on_this_machine(&format!("http://127.0.0.1:{port}"), Env::from_map(environment)))
+            let url = format!("http://127.0.0.1:{port}");
+            let cloud = Cloud::on_this_machine(&url, Env::from_map(environment));
+            // Days may have been skipped there: what happened on them is not in the future.
+            let clock = Clock::running(time_at(&cloud, &url).await? - Utc::now());
+            Ok(Cloud { sdk: cloud.sdk.into_builder().time_source(clock).build(), ..cloud })
         }
         Some(name) => {
             let cloud = Cloud::from_lambda()?;
@@ -77,6 +85,20 @@ pub fn cloud(stack: Option<&str>, port: u16) -> Result<Cloud, RemoteError> {
             Ok(Cloud { env: Env::from_map(environment), ..cloud })
         }
     }
+}
+
+/// What time it is for the `michi dev` that serves a URL.
+async fn time_at(cloud: &Cloud, url: &str) -> Result<DateTime<Utc>, RemoteError> {
+    let failed = |reason: String| CallError { doing: "asking `michi dev` for its clock", reason };
+    let mut request = HttpRequest::new(SdkBody::empty());
+    request.set_uri(format!("{url}/local/clock")).map_err(|error| failed(error.to_string()))?;
+    let answer = cloud.http.call(request).await;
+    let answer = answer.map_err(|error| failed(DisplayErrorContext(error).to_string()))?;
+    let body = ByteStream::new(answer.into_body()).collect().await;
+    let body = body.map_err(|error| failed(error.to_string()))?.into_bytes();
+    let clock: Value = serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))?;
+    let now = clock["now"].as_str().and_then(|now| now.parse().ok());
+    Ok(now.ok_or_else(|| failed("it told no time".to_owned()))?)
 }
 
 /// Whom a lead id or a mail address means.

@@ -121,6 +121,8 @@ impl Tables {
                     .client()
                     .query()
                     .table_name(self.name(Table::Events))
+                    // What is overlooked when she is erased keeps her id.
+                    .consistent_read(true)
                     .key_condition_expression("day_shard = :d AND begins_with(event_id, :p)")
                     .expression_attribute_values(":d", AttributeValue::S(format!("{day}#{shard}")))
                     .expression_attribute_values(":p", AttributeValue::S(prefix.clone()))

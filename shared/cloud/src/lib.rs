@@ -14,7 +14,7 @@ pub mod tables;
 pub mod timers;
 pub mod transaction;
 
-use std::{collections::BTreeMap, error::Error, path::PathBuf};
+use std::{collections::BTreeMap, error::Error, path::PathBuf, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
@@ -26,9 +26,14 @@ use aws_smithy_http_client::{
     Connector,
     tls::{self, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 use aws_smithy_types::error::display::DisplayErrorContext;
 use chrono::{DateTime, SubsecRound, Utc};
+
+/// Longest wait for a connection. Within a region it takes milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for the first word of an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a function starts with: AWS, its environment, and a way to third parties.
 #[derive(Debug, Clone)]
@@ -67,8 +72,17 @@ impl Cloud {
         endpoint: Option<String>,
         credentials: SharedCredentialsProvider,
     ) -> Self {
+        // Below a function's own time-out: a call that hangs must leave it time for a word about it.
+        let patience = HttpConnectorSettings::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .build();
         let connector = SharedHttpConnector::new(
-            Connector::builder().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build(),
+            Connector::builder()
+                .connector_settings(patience)
+                .sleep_impl(TokioSleep::new())
+                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+                .build(),
         );
         let shared = connector.clone();
         let mut sdk = SdkConfig::builder()

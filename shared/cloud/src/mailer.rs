@@ -1,5 +1,10 @@
 //! SES: hands over one mail and tells exactly what is known of it afterwards.
 
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use aws_sdk_sesv2::{
     Client,
     config::{Config, retry::RetryConfig},
@@ -8,8 +13,11 @@ use aws_sdk_sesv2::{
     primitives::Blob,
     types::{Attachment, Body, Content, Destination, EmailContent, Message, MessageHeader, MessageTag},
 };
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::error::display::DisplayErrorContext;
+use chrono::{DateTime, TimeDelta, Utc};
 use data_encoding::BASE64;
+use domain::limits::{DOUBTS_IN_A_ROW, SES_PAUSE_MINUTES};
 
 use crate::{CallError, Cloud, StartError};
 
@@ -37,7 +45,7 @@ pub enum SendError {
     /// Not taken, and never will be as it is.
     #[error("SES refused it: {0}")]
     Refused(String),
-    /// Not taken for now: rate, quota or a paused account.
+    /// Not taken for now: rate, quota, a paused account, rights that are missing, no way there.
     #[error("SES takes no mail at the moment: {0}")]
     NotNow(String),
     /// The answer was lost: it may have been taken.
@@ -50,8 +58,9 @@ pub enum SendError {
 pub struct Quota {
     /// Mails a second, at least 1.
     pub per_second: u64,
-    /// Mails that it still takes within these 24 hours.
-    pub left_today: u64,
+    /// Mails that it still takes within these 24 hours, less a tenth of them all: a broadcast must not
+    /// take the last that somebody waits for.
+    pub left_for_broadcasts: u64,
 }
 
 /// Sends mail.
@@ -59,6 +68,16 @@ pub struct Quota {
 pub struct Mailer {
     client: Client,
     configuration_set: String,
+    cloud: Cloud,
+    doubts: Arc<Mutex<Doubts>>,
+}
+
+/// Sends whose answers were lost, one after the other. While SES answers nobody, every mail that is
+/// handed to it would be in doubt for good.
+#[derive(Debug, Default)]
+struct Doubts {
+    in_a_row: u32,
+    rests_until: Option<DateTime<Utc>>,
 }
 
 impl Mailer {
@@ -75,6 +94,8 @@ impl Mailer {
         Ok(Self {
             client: Client::from_conf(config.build()),
             configuration_set: cloud.env.get("CONFIGURATION_SET")?,
+            cloud: cloud.clone(),
+            doubts: Arc::default(),
         })
     }
 
@@ -89,9 +110,12 @@ impl Mailer {
         // SES gives whole numbers as floating point; -1 is "no limit".
         let left = match quota.max24_hour_send() < 0.0 {
             true => u64::MAX,
-            false => whole(quota.max24_hour_send()).saturating_sub(whole(quota.sent_last24_hours())),
+            false => {
+                let all = whole(quota.max24_hour_send());
+                (all - all / 10).saturating_sub(whole(quota.sent_last24_hours()))
+            }
         };
-        Ok(Quota { per_second: whole(quota.max_send_rate()).max(1), left_today: left })
+        Ok(Quota { per_second: whole(quota.max_send_rate()).max(1), left_for_broadcasts: left })
     }
 
     /// Hands a mail to SES and returns SES's message id.
@@ -99,6 +123,9 @@ impl Mailer {
     /// # Errors
     /// [`SendError`], which tells a clear no from a lost answer.
     pub async fn send(&self, mail: OutgoingMail) -> Result<String, SendError> {
+        if self.rests() {
+            return Err(SendError::NotNow("it left the last mails without an answer".to_owned()));
+        }
         let (to, reply_to, from) = (mail.to.clone(), mail.reply_to.clone(), mail.from.clone());
         let tags = mail
             .tags
@@ -116,9 +143,22 @@ impl Mailer {
             .set_email_tags(Some(tags))
             .send()
             .await;
-        match answer {
-            Ok(answer) => Ok(answer.message_id.unwrap_or_default()),
-            Err(error) => Err(classify(error)),
+        let told = answer.map(|answer| answer.message_id.unwrap_or_default()).map_err(classify);
+        self.heard(matches!(told, Err(SendError::Unknown(_))));
+        told
+    }
+
+    fn rests(&self) -> bool {
+        let doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        doubts.rests_until.is_some_and(|until| self.cloud.now() < until)
+    }
+
+    fn heard(&self, doubtful: bool) {
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        doubts.in_a_row = if doubtful { doubts.in_a_row + 1 } else { 0 };
+        if doubts.in_a_row >= DOUBTS_IN_A_ROW {
+            tracing::error!(doubts = doubts.in_a_row, "SES does not answer; no mail for a while");
+            doubts.rests_until = Some(self.cloud.now() + TimeDelta::minutes(SES_PAUSE_MINUTES));
         }
     }
 }
@@ -185,20 +225,43 @@ fn classify(error: SdkError<SendEmailError>) -> SendError {
     match &error {
         SdkError::ConstructionFailure(_) => SendError::Refused(told),
         SdkError::ServiceError(answer) => match answer.err() {
-            SendEmailError::TooManyRequestsException(_)
-            | SendEmailError::LimitExceededException(_)
-            | SendEmailError::SendingPausedException(_)
-            | SendEmailError::AccountSuspendedException(_) => SendError::NotNow(told),
-            _ if answer.raw().status().is_client_error() => SendError::Refused(told),
+            // The mail itself is at fault.
+            SendEmailError::MessageRejected(_) | SendEmailError::BadRequestException(_) => {
+                SendError::Refused(told)
+            }
+            // Anything else that the caller is told to mend is mended for all mails at once: rates and
+            // quotas, rights, domains, configuration sets.
+            _ if answer.raw().status().is_client_error() => SendError::NotNow(told),
             _ => SendError::Unknown(told),
         },
+        SdkError::DispatchFailure(failure) if failure.as_connector_error().is_some_and(never_left) => {
+            SendError::NotNow(told)
+        }
         _ => SendError::Unknown(told),
     }
 }
 
+/// Whether there was no connection that a request could have gone over.
+fn never_left(error: &ConnectorError) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return error.is_connect();
+        }
+        cause = error.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
     use super::*;
+    use crate::Env;
 
     #[test]
     fn a_senders_name_survives_any_mail_server() {
@@ -211,6 +274,93 @@ mod tests {
             assert_eq!(mailbox(name, "a@example.com"), expected);
         }
         assert!(mailbox(&"道".repeat(60), "a@example.com").split(' ').all(|word| word.len() <= 75));
+    }
+
+    /// A mailer whose SES gives this answer to one request; none hangs up without a word.
+    fn facing(answer: Option<(u16, &str)>) -> Mailer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = answer.map(|(status, body)| {
+            format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        });
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 16 * 1024];
+            let read = stream.read(&mut request).unwrap();
+            assert!(read > 0);
+            if let Some(answer) = answer {
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        at(&url)
+    }
+
+    fn at(url: &str) -> Mailer {
+        let environment = [("CONFIGURATION_SET".to_owned(), "michi".to_owned())];
+        Mailer::new(&Cloud::on_this_machine(url, Env::from_map(environment.into()))).unwrap()
+    }
+
+    fn mail() -> OutgoingMail {
+        OutgoingMail {
+            from: "a@example.com".to_owned(),
+            to: "b@example.com".to_owned(),
+            reply_to: None,
+            subject: "x".to_owned(),
+            html: "x".to_owned(),
+            text: "x".to_owned(),
+            headers: vec![],
+            tags: vec![],
+            calendar: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_mail_that_ses_refuses_is_given_up_and_only_one_that_it_may_have_is_in_doubt() {
+        let error = |code: &str| format!(r#"{{"__type":"{code}","message":"x"}}"#);
+        for (status, code, expected) in [
+            (400, "MessageRejected", "refused"),
+            (400, "BadRequestException", "refused"),
+            (400, "ThrottlingException", "not now"),
+            (429, "TooManyRequestsException", "not now"),
+            (400, "LimitExceededException", "not now"),
+            (400, "MailFromDomainNotVerifiedException", "not now"),
+            (403, "AccessDeniedException", "not now"),
+            (404, "NotFoundException", "not now"),
+            (500, "InternalFailure", "in doubt"),
+            (503, "ServiceUnavailable", "in doubt"),
+        ] {
+            let told = facing(Some((status, &error(code)))).send(mail()).await.unwrap_err();
+            assert_eq!(kind(&told), expected, "{code}: {told}");
+        }
+        assert_eq!(kind(&facing(None).send(mail()).await.unwrap_err()), "in doubt", "no answer");
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let told = at(&format!("http://{closed}")).send(mail()).await.unwrap_err();
+        assert_eq!(kind(&told), "not now", "nobody listens: {told}");
+    }
+
+    fn kind(error: &SendError) -> &'static str {
+        match error {
+            SendError::Refused(_) => "refused",
+            SendError::NotNow(_) => "not now",
+            SendError::Unknown(_) => "in doubt",
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tenth_of_the_days_quota_is_not_for_broadcasts() {
+        for (most, sent, expected) in [
+            ("50000.0", "10000.0", 35_000),
+            ("50000.0", "45000.0", 0),
+            ("50000.0", "49000.0", 0),
+            ("200.0", "0.0", 180),
+            ("-1.0", "7.0", u64::MAX),
+        ] {
+            let answer = format!(
+                r#"{{"SendQuota":{{"Max24HourSend":{most},"MaxSendRate":14.0,"SentLast24Hours":{sent}}}}}"#
+            );
+            let quota = facing(Some((200, &answer))).quota().await.unwrap();
+            assert_eq!(quota, Quota { per_second: 14, left_for_broadcasts: expected }, "{most} {sent}");
+        }
     }
 
     #[test]

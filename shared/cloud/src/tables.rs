@@ -1,6 +1,10 @@
 //! The tables: key look-ups, bounded queries and conditional writes. Never a scan.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -14,7 +18,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::{
     broadcast::Broadcast,
     condition::Needs,
-    consultation::{Consultation, Slot},
+    consultation::{Agenda, Agendas, Consultation},
     customer::Customer,
     engagement::Engagement,
     erasure::Row,
@@ -35,6 +39,9 @@ use crate::{
     person::Person,
     transaction::{Commit, Condition, Item, Transaction, to_item},
 };
+
+/// The index of the enrolments that wait for something, by the UTC hour at which they are due.
+const DUE_INDEX: &str = "due";
 
 /// The tables by their names in the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +100,7 @@ pub struct Tables {
 }
 
 /// When DynamoDB may remove a row, in seconds since 1970; it takes up to two days over it.
-const EXPIRES: &str = "expires_at";
+pub(crate) const EXPIRES: &str = "expires_at";
 
 /// The row of an event: its partition, and the timeline index for the kinds that stand there.
 #[derive(Serialize)]
@@ -103,13 +110,6 @@ struct EventRow<'a> {
     timeline_lead_id: Option<&'a Id>,
     #[serde(flatten)]
     event: &'a Event,
-}
-
-/// The row that claims a slot.
-#[derive(Serialize)]
-struct SlotRow<'a> {
-    consultation_id: String,
-    claimed_by: &'a Id,
 }
 
 /// A sequence's program as it is kept for the people inside.
@@ -486,17 +486,16 @@ impl Tables {
         Ok((rows(answer.items.unwrap_or_default(), doing)?, answer.last_evaluated_key))
     }
 
-    /// Which of these slots are taken. One read for each, in batches.
-    pub async fn taken(&self, slots: &[Slot]) -> Result<Vec<Slot>, CallError> {
-        let doing = "reading taken slots";
-        let mut taken = vec![];
-        for batch in slots.chunks(KEYS_PER_BATCH) {
-            let keys = batch.iter().map(|slot| {
-                HashMap::from([("consultation_id".to_owned(), AttributeValue::S(slot.claim_id()))])
-            });
-            let request = KeysAndAttributes::builder()
-                .set_keys(Some(keys.collect()))
-                .projection_expression("consultation_id");
+    /// The agendas with these keys, as they are at this moment; those that are there.
+    pub async fn agendas(&self, keys: impl IntoIterator<Item = String>) -> Result<Agendas, CallError> {
+        let doing = "reading agendas";
+        let keys: Vec<String> = keys.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut agendas = Agendas::new();
+        for batch in keys.chunks(KEYS_PER_BATCH) {
+            let keys = batch
+                .iter()
+                .map(|key| HashMap::from([("consultation_id".to_owned(), AttributeValue::S(key.clone()))]));
+            let request = KeysAndAttributes::builder().set_keys(Some(keys.collect())).consistent_read(true);
             let mut open = HashMap::from([(
                 self.name(Table::Consultations),
                 request.build().map_err(|error| CallError::new(doing, error))?,
@@ -504,14 +503,13 @@ impl Tables {
             while !open.is_empty() {
                 let answer = self.client.batch_get_item().set_request_items(Some(open)).send().await;
                 let answer = answer.map_err(|error| CallError::new(doing, error))?;
-                let found: Vec<Item> = answer.responses.unwrap_or_default().into_values().flatten().collect();
-                let found: Vec<&String> =
-                    found.iter().filter_map(|item| item.get("consultation_id")?.as_s().ok()).collect();
-                taken.extend(batch.iter().filter(|slot| found.contains(&&slot.claim_id())).cloned());
+                let found = answer.responses.unwrap_or_default().into_values().flatten().collect();
+                let found = rows::<Agenda>(found, doing)?.into_iter();
+                agendas.extend(found.map(|agenda| (agenda.key.clone(), agenda)));
                 open = answer.unprocessed_keys.unwrap_or_default();
             }
         }
-        Ok(taken)
+        Ok(agendas)
     }
 
     /// Writes an event. `false` when it was there already: the same fact, told again.
@@ -551,27 +549,44 @@ impl Tables {
     /// a moment behind.
     pub async fn overdue(&self, hour: u32, before: DateTime<Utc>) -> Result<Vec<Overdue>, CallError> {
         let doing = "looking for lost steps";
-        let (mut found, mut start) = (vec![], None);
-        loop {
-            let answer = self
-                .client
-                .query()
-                .table_name(self.name(Table::Enrolments))
-                .index_name("due")
-                .key_condition_expression("due_hour = :h")
-                .filter_expression("next_due <= :b")
-                .expression_attribute_values(":h", AttributeValue::S(format!("{hour:02}")))
-                .expression_attribute_values(":b", AttributeValue::S(iso(before)))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| CallError::new(doing, error))?;
-            found.extend(rows::<Overdue>(answer.items.unwrap_or_default(), doing)?);
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                return Ok(found);
-            }
+        let mut pages = self
+            .client
+            .query()
+            .table_name(self.name(Table::Enrolments))
+            .index_name(DUE_INDEX)
+            .key_condition_expression("due_hour = :h")
+            .filter_expression("next_due <= :b")
+            .expression_attribute_values(":h", AttributeValue::S(format!("{hour:02}")))
+            .expression_attribute_values(":b", AttributeValue::S(iso(before)))
+            .into_paginator()
+            .send();
+        let mut found = vec![];
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| CallError::new(doing, error))?;
+            found.extend(rows::<Overdue>(page.items.unwrap_or_default(), doing)?);
         }
+        Ok(found)
+    }
+
+    /// Who was due before that instant, at whatever hour. The index, which is a moment behind, has
+    /// only those who wait for something.
+    pub async fn all_overdue(&self, before: DateTime<Utc>) -> Result<Vec<Overdue>, CallError> {
+        let doing = "looking for all lost steps";
+        let mut pages = self
+            .client
+            .scan()
+            .table_name(self.name(Table::Enrolments))
+            .index_name(DUE_INDEX)
+            .filter_expression("next_due <= :b")
+            .expression_attribute_values(":b", AttributeValue::S(iso(before)))
+            .into_paginator()
+            .send();
+        let mut found = vec![];
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| CallError::new(doing, error))?;
+            found.extend(rows::<Overdue>(page.items.unwrap_or_default(), doing)?);
+        }
+        Ok(found)
     }
 
     /// Replaces an enrolment that still stands at the step, and for the moment, where it was read.
@@ -733,16 +748,22 @@ impl Tables {
         )
     }
 
-    /// Takes a claim back, when SES said that it did not take the mail. The cap, which counted it,
-    /// forgets it in the same transaction if it kept count.
-    pub async fn release(&self, row: &Engagement) -> Result<bool, CallError> {
+    /// Takes a claim back, when SES said that it did not take the mail; what the row told `before` of
+    /// an earlier attempt it tells again. The cap, which counted it, forgets it in the same transaction
+    /// if it kept count.
+    pub async fn release(&self, row: &Engagement, before: Option<&Engagement>) -> Result<bool, CallError> {
         let mine = Condition::EqualsBoth(
             ("state", AttributeValue::S("claimed".to_owned())),
             ("attempt", AttributeValue::N(row.attempt.to_string())),
         );
         for _ in 0..CONFLICT_RETRIES {
             let key = [("lead_id", row.lead_id.as_str()), ("engagement_id", row.engagement_id.as_str())];
-            let release = self.transaction().delete(Table::EmailEngagement, &key, &mine);
+            let release = match before {
+                None => self.transaction().delete(Table::EmailEngagement, &key, &mine),
+                Some(before) => {
+                    self.transaction().put_item(Table::EmailEngagement, self.engagement_item(before)?, &mine)
+                }
+            };
             let lead = self.lead(&row.lead_id).await?;
             let counted = lead.filter(|lead| lead.recent_mails.contains(&row.claimed_at));
             let release = match counted {
@@ -793,7 +814,7 @@ impl Tables {
         item.map(|item| row(item, doing)).transpose()
     }
 
-    async fn get_item(
+    pub(crate) async fn get_item(
         &self,
         table: Table,
         key: &[(&str, &str)],
@@ -853,19 +874,18 @@ impl Transaction<'_> {
         Ok(self.put_item(Table::Events, item, &Condition::Absent))
     }
 
-    /// Claims a slot for a consultation.
+    /// Writes agendas, each over the version before it.
     ///
     /// # Errors
-    /// [`CallError`] if the row can't be put into DynamoDB's form.
-    pub fn claim_slot(self, slot: &Slot, consultation_id: &Id) -> Result<Self, CallError> {
-        let row = SlotRow { consultation_id: slot.claim_id(), claimed_by: consultation_id };
-        self.put(Table::Consultations, &row, &Condition::Absent)
-    }
-
-    /// Gives a slot back, if it is this consultation's.
-    pub fn free_slot(self, slot: &Slot, consultation_id: &Id) -> Self {
-        let mine = Condition::Equals("claimed_by", AttributeValue::S(consultation_id.to_string()));
-        self.delete(Table::Consultations, &[("consultation_id", &slot.claim_id())], &mine)
+    /// [`CallError`] if a row can't be put into DynamoDB's form.
+    pub fn agendas(self, agendas: &[Agenda]) -> Result<Self, CallError> {
+        agendas.iter().try_fold(self, |all, agenda| {
+            let before = match agenda.version {
+                1 => Condition::Absent,
+                version => Condition::version(version - 1),
+            };
+            all.put(Table::Consultations, agenda, &before)
+        })
     }
 }
 

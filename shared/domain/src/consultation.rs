@@ -38,20 +38,103 @@ pub fn weekday_key(day: Weekday) -> u8 {
     u8::try_from(day.num_days_from_monday()).unwrap_or(0)
 }
 
-/// A time that can be booked with a host. Two people never get the same one: it is the key of
-/// the row that claims it.
+/// A time that can be booked with a host. Two people never get times of one host that overlap.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     pub start: DateTime<Utc>,
     pub end: DateTime<Utc>,
+    /// When the pause after it is over, and the host is free again.
+    pub until: DateTime<Utc>,
     pub host: Id,
 }
 
 impl Slot {
-    /// Key of the row that claims the slot, in the Consultations table.
-    pub fn claim_id(&self) -> String {
-        format!("slot#{}#{}", self.host, self.start.format("%Y-%m-%dT%H:%MZ"))
+    /// The agendas in which it has to stand: those of all UTC days that it and its pause touch. Two
+    /// times that overlap have a moment in common, so a day, so an agenda in which they meet; and
+    /// whoever writes an agenda does so on condition of its version. The days are those of UTC
+    /// because a funnel's zone may be edited, and then old and new bookings would not meet.
+    pub fn agenda_keys(&self) -> Vec<String> {
+        let last = (self.until - TimeDelta::milliseconds(1)).date_naive();
+        let days = self.start.date_naive().iter_days().take_while(|day| *day <= last);
+        days.map(|day| Agenda::key(&self.host, day)).collect()
     }
+
+    /// Whether its host has time for it. `agendas` are to hold all those in which it has to stand;
+    /// a day that nobody ever booked has none.
+    pub fn is_free(&self, agendas: &Agendas) -> bool {
+        self.agenda_keys().iter().all(|key| agendas.get(key).is_none_or(|agenda| agenda.has_room_for(self)))
+    }
+}
+
+/// A host's bookings of one UTC day, a row of the Consultations table. It is never removed: were it
+/// to begin anew at its first version, whoever had read an older first one could write over it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agenda {
+    /// Its [key](Agenda::key), under the name that the table gives it.
+    #[serde(rename = "consultation_id")]
+    pub key: String,
+    pub bookings: Vec<Booking>,
+    pub version: u64,
+}
+
+/// A consultation's time in an agenda.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booking {
+    pub consultation_id: Id,
+    #[serde(with = "time::stored")]
+    pub start: DateTime<Utc>,
+    /// The pause is part of it, as long as it was when the time was booked.
+    #[serde(with = "time::stored")]
+    pub until: DateTime<Utc>,
+}
+
+/// Agendas by their keys.
+pub type Agendas = BTreeMap<String, Agenda>;
+
+impl Agenda {
+    fn key(host: &Id, day: NaiveDate) -> String {
+        format!("agenda#{host}#{day}")
+    }
+
+    fn has_room_for(&self, slot: &Slot) -> bool {
+        self.bookings.iter().all(|booking| slot.until <= booking.start || booking.until <= slot.start)
+    }
+}
+
+/// The agendas that change, in their next versions, when a consultation takes this time, and leaves
+/// any other that it had. None if somebody else has it.
+pub fn arrange(agendas: &Agendas, consultation_id: &Id, slot: &Slot) -> Option<Vec<Agenda>> {
+    let mut after = without(agendas, consultation_id);
+    if !slot.is_free(&after) {
+        return None;
+    }
+    for key in slot.agenda_keys() {
+        let new = Agenda { key: key.clone(), bookings: vec![], version: 0 };
+        let booking =
+            Booking { consultation_id: consultation_id.clone(), start: slot.start, until: slot.until };
+        after.entry(key).or_insert(new).bookings.push(booking);
+    }
+    Some(changed(agendas, after))
+}
+
+/// The agendas that change, in their next versions, when a consultation leaves them.
+pub fn vacate(agendas: &Agendas, consultation_id: &Id) -> Vec<Agenda> {
+    changed(agendas, without(agendas, consultation_id))
+}
+
+fn without(agendas: &Agendas, consultation_id: &Id) -> Agendas {
+    let mut after = agendas.clone();
+    for agenda in after.values_mut() {
+        agenda.bookings.retain(|booking| booking.consultation_id != *consultation_id);
+    }
+    after
+}
+
+fn changed(before: &Agendas, after: Agendas) -> Vec<Agenda> {
+    let changed = after
+        .into_values()
+        .filter(|agenda| before.get(&agenda.key).is_none_or(|known| known.bookings != agenda.bookings));
+    changed.map(|agenda| Agenda { version: agenda.version + 1, ..agenda }).collect()
 }
 
 impl Availability {
@@ -67,11 +150,9 @@ impl Availability {
             .flat_map(|day| self.starts(day).into_iter().map(move |start| time::instant(day, start, zone)))
             .filter(|start| *start >= earliest)
             .flat_map(|start| {
-                self.hosts.iter().map(move |host| Slot {
-                    start,
-                    end: start + TimeDelta::minutes(self.minutes),
-                    host: host.clone(),
-                })
+                let end = start + TimeDelta::minutes(self.minutes);
+                let until = end + TimeDelta::minutes(self.buffer);
+                self.hosts.iter().map(move |host| Slot { start, end, until, host: host.clone() })
             })
             .collect();
         slots.sort();
@@ -133,6 +214,16 @@ pub struct Consultation {
     pub version: u32,
 }
 
+impl Consultation {
+    /// The agendas in which it may stand. How long the pause after it was when it was booked is not
+    /// known any more; with it, it is shorter than a day (both are 480 minutes at most), so it ends
+    /// on the next one at the latest.
+    pub fn agenda_keys(&self) -> [String; 2] {
+        let day = self.scheduled_date.date_naive();
+        [day, time::plus_days(day, 1)].map(|day| Agenda::key(&self.host, day))
+    }
+}
+
 /// Whether it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -183,7 +274,8 @@ pub fn book(
     now: DateTime<Utc>,
     zone: Tz,
 ) -> ConsultationChange {
-    let consultation_id = Id::derived("c", &[lead_id.as_str(), &slot.claim_id(), &round.to_string()]);
+    let time = format!("slot#{}#{}", slot.host, slot.start.format("%Y-%m-%dT%H:%MZ"));
+    let consultation_id = Id::derived("c", &[lead_id.as_str(), &time, &round.to_string()]);
     let consultation = Consultation {
         consultation_id: consultation_id.clone(),
         lead_id: lead_id.clone(),
@@ -366,6 +458,94 @@ mod tests {
         ] {
             assert_eq!(availability().slot_at(at(start), host, now, Asia__Tokyo), None, "{start} {host}");
         }
+    }
+
+    fn slot(host: &str, start: &str, minutes: i64, pause: i64) -> Slot {
+        let start = at(start);
+        let end = start + TimeDelta::minutes(minutes);
+        Slot { start, end, until: end + TimeDelta::minutes(pause), host: Id::parse(host).unwrap() }
+    }
+
+    fn written(mut agendas: Agendas, changed: Vec<Agenda>) -> Agendas {
+        for agenda in changed {
+            let before = agendas.get(&agenda.key).map_or(0, |agenda| agenda.version);
+            assert_eq!(agenda.version, before + 1, "{}", agenda.key);
+            agendas.insert(agenda.key.clone(), agenda);
+        }
+        agendas
+    }
+
+    fn booked(agendas: Agendas, consultation_id: &str, slot: &Slot) -> Agendas {
+        let changed = arrange(&agendas, &Id::parse(consultation_id).unwrap(), slot);
+        written(agendas, changed.expect("a free time"))
+    }
+
+    #[test]
+    fn a_host_is_free_when_neither_time_reaches_into_the_other_or_its_pause() {
+        let taken = booked(Agendas::new(), "c-1", &slot("watanabe", "2026-11-24T02:00:00Z", 60, 30));
+        for (host, start, minutes, pause, expected) in [
+            ("watanabe", "2026-11-24T02:00:00Z", 60, 30, false),
+            ("watanabe", "2026-11-24T02:15:00Z", 15, 0, false),
+            ("watanabe", "2026-11-24T01:00:00Z", 240, 0, false),
+            ("watanabe", "2026-11-24T03:29:00Z", 60, 30, false),
+            ("watanabe", "2026-11-24T03:30:00Z", 60, 30, true),
+            ("watanabe", "2026-11-24T00:31:00Z", 60, 30, false),
+            ("watanabe", "2026-11-24T00:30:00Z", 60, 30, true),
+            ("watanabe", "2026-11-24T01:00:00Z", 60, 0, true),
+            ("watanabe", "2026-11-25T02:00:00Z", 60, 30, true),
+            ("other", "2026-11-24T02:00:00Z", 60, 30, true),
+        ] {
+            let wanted = slot(host, start, minutes, pause);
+            assert_eq!(wanted.is_free(&taken), expected, "{host} {start} {minutes}+{pause}");
+            let second = arrange(&taken, &Id::parse("c-2").unwrap(), &wanted);
+            assert_eq!(second.is_some(), expected, "{host} {start} {minutes}+{pause}");
+        }
+    }
+
+    #[test]
+    fn times_that_overlap_always_meet_in_an_agenda() {
+        let evening = slot("watanabe", "2026-11-24T23:30:00Z", 60, 30);
+        assert_eq!(evening.agenda_keys(), ["agenda#watanabe#2026-11-24", "agenda#watanabe#2026-11-25"]);
+        // Only its pause reaches into the next day.
+        assert_eq!(slot("watanabe", "2026-11-24T22:45:00Z", 60, 30).agenda_keys().len(), 2);
+        // It ends with the day.
+        assert_eq!(slot("watanabe", "2026-11-24T22:30:00Z", 60, 30).agenda_keys().len(), 1);
+        let taken = booked(Agendas::new(), "c-1", &evening);
+        let morning = slot("watanabe", "2026-11-25T00:30:00Z", 60, 30);
+        let keys = morning.agenda_keys();
+        let read: Agendas = taken.into_iter().filter(|(key, _)| keys.contains(key)).collect();
+        assert!(!morning.is_free(&read));
+        let longest = slot("watanabe", "2026-11-24T23:59:00Z", 480, 480);
+        let change =
+            book(&Id::parse("l-1").unwrap(), &longest, 0, None, at("2026-11-22T00:00:00Z"), Asia__Tokyo);
+        assert_eq!(change.consultation.agenda_keys().to_vec(), longest.agenda_keys());
+    }
+
+    #[test]
+    fn a_move_frees_the_old_time_and_writes_each_agenda_once() {
+        let id = Id::parse("c-1").unwrap();
+        let (early, later) = (
+            slot("watanabe", "2026-11-24T02:00:00Z", 60, 30),
+            slot("watanabe", "2026-11-24T02:30:00Z", 60, 30),
+        );
+        let taken = booked(Agendas::new(), "c-1", &early);
+        // Her own time does not stand in her way.
+        let moved = arrange(&taken, &id, &later).unwrap();
+        assert_eq!(moved.len(), 1);
+        let moved = written(taken, moved);
+        assert!(slot("watanabe", "2026-11-24T01:00:00Z", 60, 30).is_free(&moved));
+        assert!(!later.is_free(&moved));
+        let next_day = slot("watanabe", "2026-11-25T02:00:00Z", 60, 30);
+        let both = arrange(&moved, &id, &next_day).unwrap();
+        assert_eq!(both.iter().map(|agenda| agenda.bookings.len()).collect::<Vec<_>>(), [0, 1]);
+        let moved = written(moved, both);
+        assert!(later.is_free(&moved) && !next_day.is_free(&moved));
+        // What was called off leaves its agenda there, and nothing is written a second time.
+        let free = vacate(&moved, &id);
+        assert_eq!(free.iter().map(|agenda| agenda.bookings.len()).collect::<Vec<_>>(), [0]);
+        let free = written(moved, free);
+        assert!(next_day.is_free(&free));
+        assert_eq!(vacate(&free, &id), []);
     }
 
     #[test]

@@ -59,6 +59,14 @@ impl Erased {
         }
     }
 
+    /// The mark of another run of the erasure. Even one that is finished has something to do again: it
+    /// keeps her from opting in until this run is over. `key` is used if there was none.
+    pub fn again(self, key: String) -> Self {
+        let since = time::plus_days(self.erased_at.date_naive(), -1);
+        let rest = self.rest.unwrap_or(Rest { since, visitor_ids: vec![], key });
+        Self { rest: Some(rest), version: self.version + 1, ..self }
+    }
+
     /// The same when nothing is left to do.
     pub fn finished(self) -> Self {
         Self { rest: None, version: self.version + 1, ..self }
@@ -118,6 +126,18 @@ mod tests {
         assert_eq!((anew.mailing, anew.version), (Mailing::Subscribed, lead.version + 3));
         let closed = erased(&Lead { mailing: Mailing::Suppressed, ..lead.clone() });
         assert_eq!(closed.begin_anew(lead).mailing, Mailing::Suppressed);
+    }
+
+    #[test]
+    fn a_mark_that_is_taken_up_again_has_something_to_do_and_another_version() {
+        let begun = erased(&person().lead);
+        let again = begun.clone().again("other".to_owned());
+        assert_eq!((&again.rest, again.version), (&begun.rest, begun.version + 1));
+        let finished = begun.finished();
+        let again = finished.clone().again("other".to_owned());
+        let rest = again.rest.unwrap();
+        assert_eq!((rest.since, rest.key.as_str()), ("2026-09-30".parse().unwrap(), "other"));
+        assert_eq!((again.version, again.erased_at), (finished.version + 1, finished.erased_at));
     }
 
     #[test]

@@ -193,7 +193,7 @@ pub enum SuppressionCause {
 impl SuppressionCause {
     /// As what SES's suppression list must be told of it. SES itself puts there what bounced for
     /// good or complained. That an address was mistyped into one form is nobody else's business.
-    fn list_reason(self) -> Option<ListReason> {
+    pub fn list_reason(self) -> Option<ListReason> {
         match self {
             Self::SoftBounced => Some(ListReason::Bounce),
             Self::Operator => Some(ListReason::Complaint),
@@ -229,6 +229,9 @@ pub struct Reopened {
     #[serde(with = "time::stored")]
     pub at: DateTime<Utc>,
     pub reason: LongText,
+    /// Why it was closed, as far as was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<SuppressionCause>,
 }
 
 impl Mailing {
@@ -337,6 +340,16 @@ pub struct OptIn {
 pub struct LeadChange {
     pub lead: Lead,
     pub event: Event,
+}
+
+impl LeadChange {
+    /// The fact under a key of its own, if she had left and comes back: on the day of an earlier opt-in
+    /// it would be taken for that one, and this consent would be on record nowhere but in her row.
+    pub fn return_of(&self, known: &Lead) -> Option<Event> {
+        let returns = known.mailing == Mailing::Unsubscribed && self.lead.mailing == Mailing::Subscribed;
+        let event_id = format!("{}.{}", self.event.event_id, self.lead.version);
+        returns.then(|| Event { event_id, ..self.event.clone() })
+    }
 }
 
 /// Opts a person in: makes the lead, or fills in what is not known of the one she already is. Anybody
@@ -515,6 +528,10 @@ pub fn unsubscribe(lead: Lead, now: DateTime<Utc>, zone: Tz) -> Option<LeadChang
     let declined = Suppression { at: now, cause: SuppressionCause::Declined, before: Mailing::Pending };
     let (mailing, suppression) = match (lead.mailing, lead.suppression) {
         (Mailing::Subscribed, suppression) => (Mailing::Unsubscribed, suppression),
+        // She had left before, and it was not she who asked to come back: no question any more either.
+        (Mailing::Unsubscribed, _) if lead.pending_consent.is_some() => {
+            (Mailing::Suppressed, Some(Suppression { before: Mailing::Unsubscribed, ..declined }))
+        }
         // Who says no to the question whether the address is hers is left alone altogether.
         (Mailing::Pending, _) => (Mailing::Suppressed, Some(declined)),
         // Should the address be opened again, her no still stands.
@@ -532,9 +549,13 @@ pub fn unsubscribe(lead: Lead, now: DateTime<Utc>, zone: Tz) -> Option<LeadChang
 }
 
 /// Closes an address until an operator opens it again ([`reopen`]). `None` when it already is closed,
-/// or was opened again after what happened `at` that time: that is known, and comes twice.
+/// or was opened again after what happened `at` that time: that is known, and comes twice. But nobody
+/// opens an address against a complaint that was not known then.
 pub fn suppress(lead: Lead, cause: SuppressionCause, at: DateTime<Utc>) -> Option<Lead> {
-    if lead.reopened.as_ref().is_some_and(|reopened| at <= reopened.at) {
+    let known = |reopened: &Reopened| {
+        at <= reopened.at && (cause != SuppressionCause::Complained || reopened.cause == Some(cause))
+    };
+    if lead.reopened.as_ref().is_some_and(known) {
         return None;
     }
     let suppression = match (lead.mailing, lead.suppression) {
@@ -569,7 +590,7 @@ pub fn reopen(lead: Lead, reason: LongText, now: DateTime<Utc>) -> Option<Lead> 
         mailing,
         suppression: None,
         to_list: None,
-        reopened: Some(Reopened { at: now, reason }),
+        reopened: Some(Reopened { at: now, reason, cause: lead.suppression.map(|it| it.cause) }),
         version: lead.version + 1,
         ..lead
     })
@@ -856,6 +877,16 @@ mod tests {
         let declined = unsubscribe(pending, closed, Tz::Asia__Tokyo).unwrap().lead;
         assert_eq!(declined.suppression.map(|it| it.cause), Some(Declined));
         assert_eq!(open(declined).mailing, Mailing::Pending);
+        let known = open(suppress(opted_in(), SoftBounced, closed).unwrap());
+        let complained = suppress(known, Complained, closed).unwrap();
+        assert_eq!(complained.mailing, Mailing::Suppressed, "a complaint that was on its way when it opened");
+        // She had left, and then somebody asked for her: her no ends that too.
+        let asked =
+            Lead { mailing: Mailing::Unsubscribed, pending_consent: Some(opted_in().consent), ..opted_in() };
+        let declined = unsubscribe(asked, closed, Tz::Asia__Tokyo).unwrap().lead;
+        assert_eq!((declined.mailing, &declined.pending_consent), (Mailing::Suppressed, &None));
+        assert_eq!(declined.suppression.map(|it| it.cause), Some(Declined));
+        assert_eq!(open(declined).mailing, Mailing::Unsubscribed);
         // Rows of before the cause was written down.
         let unexplained = Lead { mailing: Mailing::Suppressed, ..opted_in() };
         assert_eq!(open(unexplained).mailing, Mailing::Unsubscribed);

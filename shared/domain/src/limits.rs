@@ -21,9 +21,9 @@ pub const SLOT_DAYS: i64 = 60;
 pub const SLOTS_PER_REQUEST: usize = 300;
 /// Most keys in one look-up (DynamoDB's BatchGetItem).
 pub const KEYS_PER_BATCH: usize = 100;
-/// How many days the night counts again, since facts may be heard of late: Stripe repeats a
-/// webhook for three days.
-pub const LATE_DAYS: i64 = 3;
+/// How many days that are over the night counts again, since facts may be heard of late: Stripe
+/// repeats a webhook for three days, and the day on which it began may have been the one before.
+pub const LATE_DAYS: i64 = 4;
 /// How often a write is tried again when another writer got there first.
 pub const CONFLICT_RETRIES: u32 = 5;
 /// A step due within this many seconds goes straight to its queue: Scheduler's precision is a minute.
@@ -75,10 +75,15 @@ pub const HELD_DAYS: usize = 7;
 pub const SWEEP_GRACE_MINUTES: i64 = 15;
 /// Most steps that one sweep puts back into the queues.
 pub const SWEEP_STEPS: usize = 1_000;
+/// The same of the night's sweep, which has a quarter of an hour.
+pub const NIGHT_SWEEP_STEPS: usize = 20_000;
 /// Longest pause that a person can choose, in days.
 pub const PAUSE_DAYS: i64 = 365;
 /// How long a mail waits when SES takes none, in minutes.
 pub const SES_PAUSE_MINUTES: i64 = 15;
+/// After so many sends in a row without an answer, a sender leaves SES alone for
+/// [`SES_PAUSE_MINUTES`]: a marketing mail in doubt is never sent again.
+pub const DOUBTS_IN_A_ROW: u32 = 3;
 /// Receives after which something that this version of the funnel does not know is given up: a
 /// deployment may have reached one function before the other.
 pub const UNKNOWN_TRIES: u32 = 3;

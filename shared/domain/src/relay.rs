@@ -8,7 +8,7 @@ use crate::{
     engagement::MailClass,
     event::{Event, Fact, FactKind, Topic},
     id::Id,
-    sequence::{Act, Anchor, Enrolment, EnrolmentState, Entry, Sequence},
+    sequence::{Anchor, Enrolment, EnrolmentState, Entry, Sequence},
     trigger::Trigger,
 };
 
@@ -75,17 +75,11 @@ fn makes_watchful(trigger: &Trigger, fact: &Fact) -> bool {
     }
 }
 
-/// Whether the fact may concern people who are inside: end a sequence, or a wait.
-pub fn concerns_people_inside(event: &Event, sequences: &[Sequence]) -> bool {
+/// Whether the fact may concern people who are inside: end a sequence, or a wait. People may be
+/// inside a version that the funnel does not have any more, so its steps are not asked.
+pub fn concerns_people_inside(event: &Event) -> bool {
     let kind = event.fact.kind();
-    sequences.iter().any(|sequence| {
-        ends(sequence, &event.fact)
-            || sequence
-                .program
-                .steps
-                .iter()
-                .any(|step| matches!(&step.act, Act::WaitFor { test, .. } if test.condition.listens_to(kind)))
-    })
+    kind.is_named_by_funnels() || matches!(kind, FactKind::ScoreCrossed | FactKind::Told)
 }
 
 /// Whether the fact takes the person out of this enrolment.
@@ -179,10 +173,11 @@ fn anchor(sequence: &Sequence, event: &Event) -> DateTime<Utc> {
         _ => event.occurred_at,
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sequence::{Inside, Program, Step, When};
+    use crate::sequence::{Act, Inside, Program, Step, When};
     use chrono_tz::Tz::Asia__Tokyo;
 
     fn id(text: &str) -> Id {

@@ -81,6 +81,8 @@ pub struct Auditor {
     people: BTreeMap<String, Person>,
     deeds: BTreeMap<String, Vec<(u64, Deed)>>,
     claims: BTreeMap<(String, String, String), Vec<Claim>>,
+    /// The tokens of the transactions that were written.
+    transactions: BTreeSet<String>,
     /// When the ledger was told that a mail was sent: by lead and engagement.
     settled: BTreeMap<(String, String), Vec<u64>>,
     sends: Vec<Send>,
@@ -176,6 +178,11 @@ impl Auditor {
         match (service, operation) {
             ("dynamodb", "TransactWriteItems") => {
                 let request: Value = serde_json::from_slice(request).unwrap_or_default();
+                // The same once more, since its answer was lost, writes nothing.
+                let token = request["ClientRequestToken"].as_str().unwrap_or_default();
+                if !self.transactions.insert(token.to_owned()) {
+                    return;
+                }
                 for part in request["TransactItems"].as_array().into_iter().flatten() {
                     self.written(&part["Put"], now);
                 }
@@ -689,18 +696,26 @@ fn everybody_enrolled(books: &Books, broken: &mut Vec<String>) {
     }
 }
 
-/// Promise 6: a slot is sold once.
+/// Promise 6: a host's time is sold once.
 fn no_slot_twice(books: &Books, broken: &mut Vec<String>) {
-    let mut taken: BTreeMap<(String, String), String> = BTreeMap::new();
-    for row in &books.tables["Consultations"] {
-        // Its lock is a row too, without a status.
-        if matches!(text(row, "status").as_str(), "" | "cancelled") {
-            continue;
-        }
-        let slot = (text(row, "host"), text(row, "scheduled_date"));
-        let id = text(row, "consultation_id");
-        if let Some(other) = taken.insert(slot.clone(), id.clone()) {
-            broken.push(format!("6: {} of {} is sold to {id} and {other}", slot.1, slot.0));
+    // A host's agenda is a row too, without a status.
+    let stands = |row: &&Row| !matches!(text(row, "status").as_str(), "" | "cancelled");
+    let standing: Vec<&Row> = books.tables["Consultations"].iter().filter(stands).collect();
+    for (at, one) in standing.iter().enumerate() {
+        for other in &standing[at + 1..] {
+            // Stored instants are all of one form: the order of the texts is that of time.
+            let begins_within = |a: &Row, b: &Row| {
+                text(a, "scheduled_date") >= text(b, "scheduled_date")
+                    && text(a, "scheduled_date") < text(b, "ends_at")
+            };
+            if text(one, "host") == text(other, "host")
+                && (begins_within(one, other) || begins_within(other, one))
+            {
+                let [one, other] = [one, other].map(|row| {
+                    format!("{} from {}", text(row, "consultation_id"), text(row, "scheduled_date"))
+                });
+                broken.push(format!("6: a host's time is sold twice: {one} and {other}"));
+            }
         }
     }
 }

@@ -212,6 +212,12 @@ impl People {
         self.agenda.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// When the operator goes on with an erasure that has begun, if one has.
+    pub fn finishes_erasing(&self) -> Option<DateTime<Utc>> {
+        let finishing = |act: &&Act| matches!(act, Act::Erase { finish: true, .. });
+        self.agenda.iter().filter(|(_, act)| finishing(act)).map(|((at, _), _)| *at).max()
+    }
+
     /// A few people, who come within a day and a half, and an operator.
     pub fn gather(&mut self) {
         let count = self.luck.random_range(1..=4);
@@ -606,7 +612,7 @@ pub fn operator(cloud: &LocalCloud, shared: &Arc<Shared>, keys: &Keys) -> Result
             let Some(erased) = begun.map_err(|error| error.to_string())? else { return Ok(Value::Null) };
             shared.lock().auditor.erased(who, lead_id.as_str(), false);
             if order["finish"] == true {
-                let finished = erasure::finish(tables, timers, erased, &key, now).await;
+                let finished = erasure::finish(tables, timers, &erased, now).await;
                 finished.map_err(|error| error.to_string())?;
                 shared.lock().auditor.erased(who, lead_id.as_str(), true);
             }

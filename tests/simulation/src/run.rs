@@ -154,6 +154,10 @@ pub async fn play(stage: &Stage, play: &Play, keep: bool) -> Result<Outcome, Lau
     live(&cloud, &mut people, stage, calm_at(began), manner).await?;
     shared.lock().storm.rages = false;
     live(&cloud, &mut people, stage, began + TimeDelta::days(DAYS), manner).await?;
+    // Half of it would be no fault of the product.
+    while let Some(at) = people.finishes_erasing() {
+        live(&cloud, &mut people, stage, at + TimeDelta::seconds(1), manner).await?;
+    }
     let outcome = close(&cloud, &shared, &people, began, &log).await;
     drop(logged);
     cloud.sabotage(None);
@@ -209,13 +213,10 @@ fn listen(cloud: &LocalCloud, shared: &Arc<Shared>) {
     }
 }
 
-/// SES's events that a function was given and took: one alone, or those of a batch that it does not
-/// want again. Opens and clicks count when they come by the queue.
-fn heard(event: &Value, said: &Value) -> Vec<Value> {
-    let Some(records) = event["Records"].as_array() else {
-        let touch = ["Open", "Click"].iter().any(|kind| event["detail"]["eventType"] == *kind);
-        return if touch { vec![] } else { vec![event.clone()] };
-    };
+/// SES's events of a batch that a function was given and does not want again. Opens and clicks count
+/// when they come to be judged.
+fn heard(batch: &Value, said: &Value) -> Vec<Value> {
+    let records = batch["Records"].as_array().map(Vec::as_slice).unwrap_or_default();
     let failed: Vec<&Value> = said["batchItemFailures"]
         .as_array()
         .into_iter()
@@ -223,7 +224,14 @@ fn heard(event: &Value, said: &Value) -> Vec<Value> {
         .map(|failure| &failure["itemIdentifier"])
         .collect();
     let taken = records.iter().filter(|record| !failed.contains(&&record["messageId"]));
-    taken.filter_map(|record| serde_json::from_str(record["body"].as_str()?).ok()).collect()
+    taken
+        .filter_map(|record| {
+            let event: Value = serde_json::from_str(record["body"].as_str()?).ok()?;
+            let touch = ["Open", "Click"].iter().any(|kind| event["detail"]["eventType"] == *kind);
+            let judged = record["eventSourceARN"].as_str()?.ends_with(":michi-verdicts");
+            (touch == judged).then_some(event)
+        })
+        .collect()
 }
 
 async fn close(

@@ -374,7 +374,9 @@ async fn what_a_person_typed_never_becomes_markup() {
 #[tokio::test]
 async fn what_could_not_be_read_and_what_was_used_can_be_looked_at() {
     let (dev, _) = opted_in().await;
-    dev.cloud().invoke("email-event", json!({"detail": {"eventType": "Party"}})).await.unwrap();
+    let body = json!({"detail": {"eventType": "Party"}}).to_string();
+    let batch = json!({"Records": [{"messageId": "1", "body": body}]});
+    dev.cloud().invoke("email-event", batch).await.unwrap();
     let letters = get(&dev, "/local/dead-letters").await.json();
     assert_eq!(letters[0]["queue"], "michi-dead-letters");
     assert!(letters[0]["body"].is_object(), "{letters}");

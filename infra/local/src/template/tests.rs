@@ -32,7 +32,7 @@ fn the_real_template_names_every_part_of_the_stack() {
     let urgent = &stack.queues["michi-urgent"];
     let redrive = urgent.redrive.as_ref().unwrap();
     assert_eq!((redrive.queue.as_str(), redrive.max_receive_count), ("michi-urgent-dead", 5));
-    assert_eq!(stack.queue_sources.len(), 3);
+    assert_eq!(stack.queue_sources.len(), 4);
     assert_eq!(stack.queues["michi-verdicts"].delay.num_seconds(), domain::limits::VERDICT_SECONDS);
     let relay = &stack.stream_sources[0];
     assert_eq!((relay.table.as_str(), relay.function.as_str()), ("Events", "relay"));
@@ -40,7 +40,7 @@ fn the_real_template_names_every_part_of_the_stack() {
     assert_eq!(relay.max_retries, Some(60));
     assert_eq!(relay.on_failure.as_deref(), Some("michi-relay-dead"));
     assert!(stack.routes.iter().any(|route| route.key == "POST /opt-in" && route.function == "opt-in"));
-    assert_eq!(stack.rules[0].targets, [Target::Function("email-event".to_owned())]);
+    assert_eq!(stack.rules[0].targets, [Target::Queue("michi-mail-events".to_owned())]);
     assert_eq!(stack.rules[1].targets, [Target::Queue("michi-verdicts".to_owned())]);
     assert!(stack.configuration_sets["michi"].events.contains("CLICK"));
     assert!(stack.buses.contains("michi") && stack.buses.contains("default"));

@@ -1,0 +1,124 @@
+//! While SES does not answer, or takes no mail.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use chrono::TimeDelta;
+use domain::{engagement::EngagementState, id::Id, limits::DOUBTS_IN_A_ROW};
+use michi::faults::{Call, Failure, Saboteur, Verdict, Way};
+use serde_json::json;
+
+use crate::{console_tasks::STEPS, draft::Draft, sweep::loses, world::World};
+
+const HANAKO: &str = "hanako@example.com";
+const MORNING: &str =
+    "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\nwhen = \"+1d 07:00\"\n";
+
+/// Calls end as it is said of each.
+fn fate(fate: impl Fn(&Call) -> Verdict + Send + Sync + 'static) -> Saboteur {
+    Saboteur {
+        before: Arc::new(move |call| {
+            let verdict = fate(&call);
+            Box::pin(async move { verdict })
+        }),
+        ..loses(Way::DeletedSchedule)
+    }
+}
+
+fn at_ses(failure: Verdict) -> Saboteur {
+    fate(move |call| if call.operation == "SendEmail" { failure } else { Verdict::Pass })
+}
+
+async fn states(world: &World, lead_id: &Id) -> Vec<EngagementState> {
+    world.tables().engagements(lead_id).await.unwrap().into_iter().map(|row| row.state).collect()
+}
+
+#[tokio::test]
+async fn while_ses_answers_nobody_few_mails_come_into_doubt_and_the_others_go_out_later() {
+    let world = World::with(&Draft::new().sequence("morning", MORNING)).await;
+    let mut people = vec![];
+    for n in 0..10 {
+        people.push(world.opt_in_with(&format!("lead{n}@example.com"), json!({})).await);
+    }
+    world.until("2027-03-01T21:59:00Z").await;
+    world.cloud.sabotage(Some(at_ses(Verdict::Before(Failure::NoAnswer))));
+    world.until("2027-03-01T22:10:00Z").await;
+    world.cloud.sabotage(None);
+    world.until("2027-03-01T23:00:00Z").await;
+    let mut doubts = 0;
+    for lead_id in &people {
+        match states(&world, lead_id).await[..] {
+            [EngagementState::Unknown] => doubts += 1,
+            [EngagementState::Sent] => {}
+            ref other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(doubts, DOUBTS_IN_A_ROW);
+    assert_eq!(world.cloud.mails().len(), people.len() - 3);
+}
+
+#[tokio::test]
+async fn a_second_try_that_ses_does_not_take_forgets_nothing_of_the_first() {
+    let receipt = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n";
+    let world = World::with(&Draft::new().transactional("receipt", receipt)).await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let seen = tries.clone();
+    world.cloud.sabotage(Some(Saboteur {
+        copies: Arc::new(|way| match way {
+            Way::MailEvent => vec![TimeDelta::minutes(10)],
+            Way::DeletedSchedule => vec![],
+            _ => vec![TimeDelta::zero()],
+        }),
+        ..fate(move |call| match call.operation.as_str() {
+            "SendEmail" => match seen.fetch_add(1, Ordering::SeqCst) {
+                0 => Verdict::After(Failure::NoAnswer),
+                _ => Verdict::Before(Failure::Throttle),
+            },
+            _ => Verdict::Pass,
+        })
+    }));
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    world.pass(TimeDelta::minutes(9)).await;
+    assert_eq!(tries.load(Ordering::SeqCst), 2);
+    assert_eq!(states(&world, &lead_id).await, [EngagementState::Unknown]);
+    world.pass(TimeDelta::minutes(2)).await;
+    assert_eq!(states(&world, &lead_id).await, [EngagementState::Sent], "SES's word came");
+    world.cloud.sabotage(None);
+    world.pass(TimeDelta::hours(1)).await;
+    assert_eq!(world.way_of(HANAKO).len(), 1, "no third time");
+    let figures = world.figures("2027-03-01").await;
+    assert_eq!((&figures["mails_sent"], &figures["mails_unknown"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_doubt_is_counted_also_if_the_answer_to_its_own_note_was_lost() {
+    let world = World::with(&Draft::new().sequence("morning", MORNING)).await;
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    world.until("2027-03-01T21:59:00Z").await;
+    let lost = Arc::new(AtomicUsize::new(0));
+    world.cloud.sabotage(Some(fate(move |call| match (call.function.as_str(), call.operation.as_str()) {
+        ("delivery", "SendEmail") => Verdict::Before(Failure::NoAnswer),
+        ("delivery", "UpdateItem") if lost.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Verdict::After(Failure::Error)
+        }
+        _ => Verdict::Pass,
+    })));
+    world.until("2027-03-01T22:30:00Z").await;
+    world.cloud.sabotage(None);
+    assert_eq!(states(&world, &lead_id).await, [EngagementState::Unknown]);
+    assert_eq!(world.figures("2027-03-02").await["mails_unknown"], 1);
+}
+
+#[tokio::test]
+async fn a_notice_to_the_team_waits_while_ses_takes_no_mail() {
+    let world = World::with(&Draft::new().sequence("nurture", STEPS)).await;
+    world.cloud.sabotage(Some(at_ses(Verdict::Before(Failure::Throttle))));
+    world.opt_in_with(HANAKO, json!({})).await;
+    world.pass(TimeDelta::hours(2)).await;
+    assert!(world.cloud.mails().is_empty());
+    world.cloud.sabotage(None);
+    world.pass(TimeDelta::minutes(16)).await;
+    assert_eq!(world.mails_to("owner@shop.example.com").len(), 1, "and nothing is in the dead letters");
+}
