@@ -85,7 +85,7 @@ def test_another_person_takes_everything_back(cloud, outside):
 
     unsubscribe(cloud, lead_id, welcome)
     wait_for("the step mails' timer to go", lambda: timers(cloud) == others)
-    cloud.invoke("email-event", ses_event(confirmation, "Email Bounced", "Bounce", bounce={
+    tell(cloud, ses_event(confirmation, "Email Bounced", "Bounce", bounce={
         "bounceType": "Permanent", "bounceSubType": "General", "timestamp": now(), "feedbackId": "1",
         "bouncedRecipients": [{"emailAddress": OTHER_EMAIL, "action": "failed", "status": "5.1.1"}]}))
     assert lead_row(cloud, lead_id)["mailing"] == "suppressed"
@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_put_aside_with_its_reason(cloud, outside):
     [sent, *_] = outside.mails
     untagged = ses_event(sent, "Email Opened", "Open", open={"timestamp": now(), "userAgent": "Mozilla/5.0 (iPhone)"})
     untagged["detail"]["mail"]["tags"].pop("lead_id")
-    cloud.invoke("email-event", untagged)
+    tell(cloud, untagged)
     event = {"id": "evt_2", "type": "checkout.session.completed", "data": {"object": {"id": "cs_2"}}}
     paid = json.dumps(event).encode()
     assert cloud.http("POST", "/webhooks/stripe", body=paid, headers=stripe_signature(paid)).status == 202
@@ -144,10 +144,10 @@ def mail_events_reach_the_ledger(cloud, mail):
             "link": link(mail, "/pages/checklist"), "linkTags": None}),
         ses_event(mail, "Email Opened", "Open", open=reader),
     ):
-        cloud.invoke("email-event", event)
-        # As the queue brings opens and clicks a minute later, to be judged.
+        tell(cloud, event)
+        # Opens and clicks come a minute later once more, to be judged.
         if event["detail"]["eventType"] in ("Open", "Click"):
-            cloud.invoke("email-event", {"Records": [{"messageId": "1", "body": json.dumps(event)}]})
+            tell(cloud, event, queue="verdicts")
     [row] = [row for row in cloud.rows("EmailEngagement") if row["email_campaign_id"] == "welcome/welcome"]
     assert row["state"] == "sent" and row["delivered_at"] and row["opened"] and row["clicked"]
     assert not row["machine_opened"]
@@ -307,6 +307,13 @@ def signed(purpose, subject):
     key = hmac.digest(bytes.fromhex(LINK_KEY), purpose.encode(), "sha256")
     mac = hmac.digest(key, f"{subject}.{expiry}".encode(), "sha256")
     return f"k1.{subject}.{expiry}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+
+
+def tell(cloud, event, queue="mail-events"):
+    """Hands over an event of SES's as its queue does, and makes sure that it was taken."""
+    arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{STACK}-{queue}"
+    record = {"messageId": "1", "body": json.dumps(event), "eventSourceARN": arn}
+    assert cloud.invoke("email-event", {"Records": [record]}) == {"batchItemFailures": []}
 
 
 def ses_event(mail, detail_type, event_type, **part):

@@ -46,9 +46,10 @@ def test_no_role_may_scan_or_use_a_wildcard_action(cloud):
             text = json.dumps(statement)
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             assert not any("*" in action for action in actions), text
-            # A broadcast is about everybody, and pages through the leads; nothing else does.
+            # A broadcast is about everybody, and pages through the leads; the night looks at all who wait.
             if "dynamodb:Scan" in actions:
-                assert "Delivery" in role and statement["Resource"].endswith("/Leads"), text
+                wanted = [("Delivery", "/Leads"), ("Nightly", "/Enrolments/index/due")]
+                assert any(name in role and statement["Resource"].endswith(end) for name, end in wanted), text
             # SES's account and its suppression list are no resources of their own.
             assert statement["Resource"] != "*" or set(actions) <= WITHOUT_RESOURCE, text
 
@@ -88,7 +89,10 @@ def test_every_route_leads_to_a_function(cloud):
 def test_mail_events_and_the_night_reach_their_functions(cloud):
     events = cloud.client("events")
     [target] = events.list_targets_by_rule(Rule=f"{STACK}-mail-events")["Targets"]
-    assert target["Arn"].endswith(f":{STACK}-email-event") and target["DeadLetterConfig"]
+    assert target["Arn"].endswith(f":{STACK}-mail-events") and target["DeadLetterConfig"]
+    sources = {source["EventSourceArn"].rsplit(":", 1)[1]: source["FunctionArn"].rsplit(":", 1)[1]
+               for source in cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]}
+    assert sources[f"{STACK}-mail-events"] == sources[f"{STACK}-verdicts"] == f"{STACK}-email-event"
     pattern = json.loads(events.describe_rule(Name=f"{STACK}-mail-events")["EventPattern"])
     assert pattern == {"source": ["aws.ses"], "detail": {"mail": {"tags": {"ses:configuration-set": [STACK]}}}}
     schedule = cloud.client("scheduler").get_schedule(Name=f"{STACK}-nightly-aggregation", GroupName="default")

@@ -152,3 +152,29 @@ async fn who_leaves_and_comes_back_on_the_same_day_has_both_consents_on_record_f
     given.push(world.now());
     assert_eq!(consents().await, given, "each of them, as long as she is known");
 }
+
+#[tokio::test]
+async fn a_consent_to_words_that_were_edited_meanwhile_is_asked_for_again() {
+    let world = World::new().await;
+    let page = world.send("GET", "/", &[("accept", "text/html")], "").await.text;
+    let words = page.split("name=\"consent_text\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let form = [("content-type", "application/json"), ("accept", "text/html")];
+    for (shown, status) in [(words, 303), ("An earlier text", 422)] {
+        let body = json!({"email": "hanako@example.com", "consent": "true", "consent_text": shown});
+        let answer = world.send("POST", "/opt-in", &form, body.to_string()).await;
+        assert_eq!(answer.status, status, "{shown}");
+        assert_eq!(answer.text.contains("同意の文面が変わりました"), status == 422);
+    }
+    let told = json!({"email": "taro@example.com", "consent": true, "consent_text": "An earlier text"});
+    let refused = world.post("/opt-in", &told).await;
+    assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (422, &json!("consent_text")));
+
+    let lead_id = world.opt_in("hanako@example.com").await;
+    let token = |purpose| world.token(purpose, &lead_id);
+    world.post(&format!("/unsubscribe?t={}", token(Purpose::Unsubscribe)), &json!({})).await;
+    let back = format!("/preferences?t={}", token(Purpose::Preferences));
+    let body = json!({"subscribe": "true", "consent_text": "An earlier text"}).to_string();
+    let asked = world.send("POST", &back, &form, body).await;
+    assert!(asked.status == 422 && asked.text.contains("同意の文面が変わりました"), "{}", asked.text);
+    assert_eq!(world.lead(&lead_id).await.mailing, Mailing::Unsubscribed);
+}

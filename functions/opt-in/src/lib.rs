@@ -151,6 +151,8 @@ impl OptIn {
         });
         if !form.checked("consent") {
             form.wrong("consent", "must be given: send true, or tick the box");
+        } else if !self.has_seen_consent(&form) {
+            form.wrong("consent_text", CONSENT_CHANGED);
         }
         let email = form.required("email", EmailAddress::parse);
         let (name, phone, source) = (form.short("name"), form.short("phone"), form.short("source"));
@@ -171,6 +173,13 @@ impl OptIn {
             consent,
         });
         form.finish(command)
+    }
+
+    /// Whether the words that a form showed, if it says which, are those of the funnel: a page may lie
+    /// open while they are edited.
+    fn has_seen_consent(&self, form: &Form) -> bool {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        form.text("consent_text").is_none_or(|shown| words(shown) == words(&self.funnel.consent))
     }
 
     /// The consent that a request gives, in the funnel's words.
@@ -219,6 +228,7 @@ impl OptIn {
             "email" => Some(FormError::Email),
             "name" => Some(FormError::Name),
             "consent" => Some(FormError::Consent),
+            "consent_text" => Some(FormError::ConsentChanged),
             "lead_magnet_type" => Some(FormError::LeadMagnet),
             field => {
                 field.strip_prefix("attribute_").and_then(|id| Id::parse(id).ok()).map(FormError::Attribute)
@@ -409,6 +419,9 @@ impl OptIn {
         answer::problem(&problem)
     }
 }
+
+/// What is wrong with a consent to words that were edited since.
+const CONSENT_CHANGED: &str = "is not the funnel's consent (any more); show its present words";
 
 /// A told value as it is kept.
 fn attribute_value(attribute: &Attribute, value: &str) -> Result<String, String> {

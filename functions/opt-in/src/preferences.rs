@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use content::{Form as PageForm, PreferencesForm, format};
+use content::{Form as PageForm, FormError, PreferencesForm, format};
 use domain::{
     lead::{self, Lead, Mailing, Preferences},
     limits::PAUSE_DAYS,
@@ -17,7 +17,7 @@ use web::{
     request::Request,
 };
 
-use crate::OptIn;
+use crate::{CONSENT_CHANGED, OptIn};
 
 impl OptIn {
     pub(crate) async fn show_preferences(&self, request: &Request) -> Result<Answer, Failure> {
@@ -25,7 +25,7 @@ impl OptIn {
         let lead_id = self.lead_for(Purpose::Preferences, token)?;
         let lead = self.tables.lead(&lead_id).await?;
         let lead = lead.ok_or_else(|| Problem::new(Status::NotFound, "this person is not known any more"))?;
-        self.preference_page(&lead, token, false)
+        self.preference_page(&lead, token, false, vec![])
     }
 
     pub(crate) async fn preferences(&self, request: &Request) -> Result<Answer, Failure> {
@@ -38,6 +38,12 @@ impl OptIn {
             known.ok_or_else(|| Problem::new(Status::NotFound, "this person is not known any more"))?;
         // Coming back is a consent like the first one, so its words are kept again.
         let back = form.checked("subscribe").then(|| self.consent("POST /preferences", request));
+        if back.is_some() && !self.has_seen_consent(&form) {
+            return match request.wants_html() {
+                true => self.preference_page(&known, &token, false, vec![FormError::ConsentChanged]),
+                false => Err(Problem::field("consent_text", CONSENT_CHANGED).into()),
+            };
+        }
         let wanted = match back {
             Some(_) => Preferences { paused_until: None, ..known.preferences.clone() },
             None => self.read_preferences(form, &known)?,
@@ -53,7 +59,7 @@ impl OptIn {
         .await?;
         let lead = self.tables.lead(&lead_id).await?.unwrap_or(known);
         match request.wants_html() {
-            true => self.preference_page(&lead, &token, true),
+            true => self.preference_page(&lead, &token, true, vec![]),
             false => Ok(answer::json(200, &json!({"status": "saved", "preferences": lead.preferences}))),
         }
     }
@@ -90,7 +96,13 @@ impl OptIn {
         form.finish(Some(Preferences { topics_off, per_week, paused_until }))
     }
 
-    fn preference_page(&self, lead: &Lead, token: &str, saved: bool) -> Result<Answer, Failure> {
+    fn preference_page(
+        &self,
+        lead: &Lead,
+        token: &str,
+        saved: bool,
+        errors: Vec<FormError>,
+    ) -> Result<Answer, Failure> {
         let preferences = &lead.preferences;
         let zone = lead.time_zone.unwrap_or(self.funnel.time_zone);
         let topics =
@@ -106,6 +118,7 @@ impl OptIn {
             subscribed: lead.mailing == Mailing::Subscribed,
             saved,
         };
-        self.shown(200, self.own_page("preferences")?, PageForm::Preferences(form), vec![])
+        let status = if errors.is_empty() { 200 } else { 422 };
+        self.shown(status, self.own_page("preferences")?, PageForm::Preferences(form), errors)
     }
 }

@@ -90,7 +90,7 @@ pub struct PageContext {
 pub enum Form {
     None,
     /// Sends `email`, `name`, `attribute_ID` of each attribute that is asked for (all of them may be
-    /// empty), `consent`, `website` (empty unless a robot fills it in), `lead_magnet_type`, `source`,
+    /// empty), `consent`, `consent_text` (its words), `website` (empty unless a robot fills it in), `lead_magnet_type`, `source`,
     /// `utm_*`, `locale`, `visitor_id`, `time_zone` to `POST /opt-in`.
     OptIn(OptInForm),
     /// Sends `t`, `slot`, `name`, `note` to `POST /bookings`, or `t`, `slot` to
@@ -212,6 +212,8 @@ pub enum FormError {
     /// An attribute, by its id.
     Attribute(Id),
     Consent,
+    /// Its words were edited while the form was open.
+    ConsentChanged,
     LeadMagnet,
     Slot,
     SlotTaken,
@@ -471,6 +473,7 @@ impl Funnel {
             FormError::Name => &errors.name,
             FormError::Attribute(id) => return self.attribute_error(id),
             FormError::Consent => &errors.consent,
+            FormError::ConsentChanged => &errors.consent_changed,
             FormError::LeadMagnet => &errors.lead_magnet,
             FormError::Slot => &errors.slot,
             FormError::SlotTaken => &errors.slot_taken,

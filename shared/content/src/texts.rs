@@ -71,6 +71,7 @@ pub(crate) struct ErrorTexts {
     pub(crate) attribute_number: String,
     pub(crate) attribute_choice: String,
     pub(crate) consent: String,
+    pub(crate) consent_changed: String,
     pub(crate) lead_magnet: String,
     pub(crate) slot: String,
     pub(crate) slot_taken: String,
