@@ -427,6 +427,7 @@ fn the_landing_form_asks_for_the_least_and_records_the_words_agreed_to() {
             "email",
             "name",
             "consent",
+            "consent_text",
             "website",
             "lead_magnet_type",
             "source",

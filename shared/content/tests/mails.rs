@@ -706,6 +706,7 @@ fn who_left_can_come_back_by_agreeing_again() {
     <div class="alert" role="alert"><p>入力内容をご確認ください</p><ul><li>メールを受け取るには、同意のチェックが必要です。</li></ul></div>
     <p>現在、配信を停止しています。</p>
     <input type="hidden" name="t" value="t1">
+    <input type="hidden" name="consent_text" value="プライバシーポリシーに同意し、道コーチングからのメール（ステップメールとご案内）を受け取ります。いつでも配信を停止できます。">
     <div class="field"><label class="check"><input type="checkbox" name="subscribe" value="true" required><span>プライバシーポリシーに同意し、道コーチングからのメール（ステップメールとご案内）を受け取ります。いつでも配信を停止できます。</span></label>
     <p class="hint"><a href="/pages/privacy" target="_blank" rel="noopener">プライバシーポリシーを読む</a></p></div>
     <button type="submit">もう一度受け取る</button>
