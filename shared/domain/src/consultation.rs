@@ -70,7 +70,7 @@ impl Slot {
 /// to begin anew at its first version, whoever had read an older first one could write over it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agenda {
-    /// Its [key](Agenda::key), under the name that the table gives it.
+    /// `agenda#HOST#DAY`, under the name that the table gives its key.
     #[serde(rename = "consultation_id")]
     pub key: String,
     pub bookings: Vec<Booking>,
