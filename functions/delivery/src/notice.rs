@@ -8,7 +8,7 @@ use cloud::{
 };
 use content::{Locale, format};
 use domain::{
-    engagement::{Claim, Engagement, EngagementState, MailClass, claim},
+    engagement::{Claim, Engagement, MailClass, claim},
     id::Id,
 };
 
@@ -65,8 +65,7 @@ impl Delivery {
                 Note::default().text("state", "skipped").text("reason", &reason)
             }
             Err(SendError::NotNow(reason)) => {
-                let before = known.map(|row| Engagement { state: EngagementState::Unknown, ..row });
-                self.tables.release(&row, before.as_ref()).await?;
+                self.tables.release(&row, known.as_ref()).await?;
                 return Ok(self.put_off(&row, &reason));
             }
             Err(SendError::Unknown(reason)) => {

@@ -68,8 +68,6 @@ impl Delivery {
         if let Some(row) = row.as_ref().filter(|row| row.state == EngagementState::Claimed) {
             self.unknown(row, STOPPED_SENDER).await?;
         }
-        // As it stands now: a doubt.
-        let before = row.map(|row| Engagement { state: EngagementState::Unknown, ..row });
         let Some(mail) = self.funnel.mail(mail_id) else {
             if place.tries < UNKNOWN_TRIES {
                 return Err(Later::Because("this version of the funnel has no such mail".to_owned()));
@@ -79,7 +77,7 @@ impl Delivery {
         for _ in 0..CONFLICT_RETRIES {
             match self.try_to_claim(place, mail, with_calendar, attempt).await? {
                 Try::Claimed(claimed) => {
-                    return self.hand_over(place, claimed.0, claimed.1, before.as_ref()).await;
+                    return self.hand_over(place, claimed.0, claimed.1, row.as_ref()).await;
                 }
                 Try::Ended(outcome) => return Ok(outcome),
                 Try::Again => {}
@@ -179,14 +177,14 @@ impl Delivery {
         }))
     }
 
-    /// Hands a claimed mail to SES and settles the ledger. `before` is what the ledger said of an
-    /// earlier attempt.
+    /// Hands a claimed mail to SES and settles the ledger. `earlier` is what it said of an
+    /// attempt before this one.
     async fn hand_over(
         &self,
         place: &Place<'_>,
         row: Engagement,
         outgoing: OutgoingMail,
-        before: Option<&Engagement>,
+        earlier: Option<&Engagement>,
     ) -> Result<Outcome, Later> {
         match self.mailer.send(outgoing).await {
             Ok(message_id) => {
@@ -207,7 +205,7 @@ impl Delivery {
                 Ok(settled(place))
             }
             Err(SendError::NotNow(reason)) => {
-                self.tables.release(&row, before).await?;
+                self.tables.release(&row, earlier).await?;
                 Ok(self.put_off(&row, &reason))
             }
             Err(SendError::Unknown(reason)) => {

@@ -77,22 +77,22 @@ impl EmailEvents {
     async fn message(&self, message: &SqsMessage) -> Result<(), CallError> {
         let to_be_judged = message.event_source_arn.as_deref() == Some(self.verdicts.as_str());
         let event = serde_json::from_str(message.body.as_deref().unwrap_or_default()).unwrap_or_default();
-        match (Notice::read(&event), to_be_judged) {
-            (Ok(Some(notice)), true) => self.settle(&notice).await,
-            (Ok(Some(notice)), false) => self.take(&notice).await,
-            (Ok(None), _) => Ok(()),
+        let notice = match Notice::read(&event) {
+            Ok(Some(notice)) => notice,
+            Ok(None) => return Ok(()),
             // It was put aside when it came at once.
-            (Err(_), true) => Ok(()),
-            (Err(reason), false) => self.dead_letters.put(&reason, without_personal_data(&event)).await,
-        }
-    }
-
-    async fn take(&self, notice: &Notice) -> Result<(), CallError> {
+            Err(_) if to_be_judged => return Ok(()),
+            Err(reason) => return self.dead_letters.put(&reason, without_personal_data(&event)).await,
+        };
         // Late news of somebody who was erased since is about nobody.
         let lead = self.tables.lead(&notice.lead_id).await?;
         if lead.is_none_or(|lead| lead.has_forgotten(notice.at)) {
             return Ok(());
         }
+        if to_be_judged { self.settle(&notice).await } else { self.take(&notice).await }
+    }
+
+    async fn take(&self, notice: &Notice) -> Result<(), CallError> {
         if let News::Touched(touch) = &notice.news {
             // It becomes a fact when it comes from the queue.
             return self.touch(notice, touch).await.map(|_| ());
@@ -153,11 +153,6 @@ impl EmailEvents {
     /// Tells what an open or click was, now that the rest of its visit is known.
     async fn settle(&self, notice: &Notice) -> Result<(), CallError> {
         let News::Touched(touch) = &notice.news else { return Ok(()) };
-        // She may have been erased while it lay in the queue.
-        let lead = self.tables.lead(&notice.lead_id).await?;
-        if lead.is_none_or(|lead| lead.has_forgotten(notice.at)) {
-            return Ok(());
-        }
         let Some(row) = self.touch(notice, touch).await? else { return Ok(()) };
         // One that the row had no room for repeats what was told already.
         let Some(judged) = row.verdict(touch) else { return Ok(()) };

@@ -268,20 +268,8 @@ impl OptIn {
             if let Some(erased) = &erased {
                 change.lead = erased.begin_anew(change.lead);
             }
-            let lead = &change.lead;
-            let both = self.tables.transaction().put(Table::Leads, lead, &before)?.event(&change.event)?;
-            match both.commit("opting a lead in").await? {
-                Commit::Done => return Ok(()),
-                Commit::Refused(parts) if parts.contains(&0) => {}
-                // The same form again: the fact is known, but it may fill in a name.
-                Commit::Refused(_) if known.as_ref().is_some_and(|known| tells_nothing_new(known, lead)) => {
-                    return Ok(());
-                }
-                Commit::Refused(_) => {
-                    if self.same_day(known.as_ref(), &change, &before).await? {
-                        return Ok(());
-                    }
-                }
+            if self.write(known.as_ref(), &change, &before).await? {
+                return Ok(());
             }
         }
         Err(Problem::new(
@@ -356,15 +344,8 @@ impl OptIn {
             let Some(known) = self.tables.lead(lead_id).await? else { return Ok(()) };
             let before = Condition::version(known.version);
             let Some(change) = change(known.clone()) else { return Ok(()) };
-            let both = self.tables.transaction().put(Table::Leads, &change.lead, &before)?;
-            match both.event(&change.event)?.commit("changing a lead").await? {
-                Commit::Done => return Ok(()),
-                Commit::Refused(parts) if parts.contains(&0) => {}
-                Commit::Refused(_) => {
-                    if self.same_day(Some(&known), &change, &before).await? {
-                        return Ok(());
-                    }
-                }
+            if self.write(Some(&known), &change, &before).await? {
+                return Ok(());
             }
         }
         Err(Problem::new(
@@ -374,18 +355,27 @@ impl OptIn {
         .into())
     }
 
-    /// Writes the row though the day has that fact already; with the fact all the same if she had left
-    /// in between. `false` when somebody else changed the row.
-    async fn same_day(
+    /// Writes a lead's row with the fact. Where the day has that fact already, the row is written if it
+    /// tells anything new (the same form again may fill in a name), and the fact all the same if she
+    /// had left in between. `false` when somebody else changed the row.
+    async fn write(
         &self,
         known: Option<&Lead>,
         change: &LeadChange,
         before: &Condition,
     ) -> Result<bool, Failure> {
-        let row = self.tables.transaction().put(Table::Leads, &change.lead, before)?;
+        let row = || self.tables.transaction().put(Table::Leads, &change.lead, before);
+        match row()?.event(&change.event)?.commit("changing a lead").await? {
+            Commit::Done => return Ok(true),
+            Commit::Refused(parts) if parts.contains(&0) => return Ok(false),
+            Commit::Refused(_) => {}
+        }
+        if known.is_some_and(|known| tells_nothing_new(known, &change.lead)) {
+            return Ok(true);
+        }
         let all = match known.and_then(|known| change.return_of(known)) {
-            Some(event) => row.event(&event)?,
-            None => row,
+            Some(event) => row()?.event(&event)?,
+            None => row()?,
         };
         Ok(all.commit("changing a lead whose fact is known").await? == Commit::Done)
     }

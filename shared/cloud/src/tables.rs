@@ -20,7 +20,7 @@ use domain::{
     condition::Needs,
     consultation::{Agenda, Agendas, Consultation},
     customer::Customer,
-    engagement::Engagement,
+    engagement::{Engagement, EngagementState},
     erasure::Row,
     event::Event,
     id::Id,
@@ -549,7 +549,7 @@ impl Tables {
     /// a moment behind.
     pub async fn overdue(&self, hour: u32, before: DateTime<Utc>) -> Result<Vec<Overdue>, CallError> {
         let doing = "looking for lost steps";
-        let mut pages = self
+        let found: Result<Vec<Item>, _> = self
             .client
             .query()
             .table_name(self.name(Table::Enrolments))
@@ -559,20 +559,18 @@ impl Tables {
             .expression_attribute_values(":h", AttributeValue::S(format!("{hour:02}")))
             .expression_attribute_values(":b", AttributeValue::S(iso(before)))
             .into_paginator()
-            .send();
-        let mut found = vec![];
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| CallError::new(doing, error))?;
-            found.extend(rows::<Overdue>(page.items.unwrap_or_default(), doing)?);
-        }
-        Ok(found)
+            .items()
+            .send()
+            .collect()
+            .await;
+        rows(found.map_err(|error| CallError::new(doing, error))?, doing)
     }
 
     /// Who was due before that instant, at whatever hour. The index, which is a moment behind, has
     /// only those who wait for something.
     pub async fn all_overdue(&self, before: DateTime<Utc>) -> Result<Vec<Overdue>, CallError> {
         let doing = "looking for all lost steps";
-        let mut pages = self
+        let found: Result<Vec<Item>, _> = self
             .client
             .scan()
             .table_name(self.name(Table::Enrolments))
@@ -580,13 +578,11 @@ impl Tables {
             .filter_expression("next_due <= :b")
             .expression_attribute_values(":b", AttributeValue::S(iso(before)))
             .into_paginator()
-            .send();
-        let mut found = vec![];
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| CallError::new(doing, error))?;
-            found.extend(rows::<Overdue>(page.items.unwrap_or_default(), doing)?);
-        }
-        Ok(found)
+            .items()
+            .send()
+            .collect()
+            .await;
+        rows(found.map_err(|error| CallError::new(doing, error))?, doing)
     }
 
     /// Replaces an enrolment that still stands at the step, and for the moment, where it was read.
@@ -748,20 +744,21 @@ impl Tables {
         )
     }
 
-    /// Takes a claim back, when SES said that it did not take the mail; what the row told `before` of
-    /// an earlier attempt it tells again. The cap, which counted it, forgets it in the same transaction
+    /// Takes a claim back, when SES said that it did not take the mail; an earlier attempt
+    /// that the row told of is a doubt again. The cap, which counted it, forgets it in the same transaction
     /// if it kept count.
-    pub async fn release(&self, row: &Engagement, before: Option<&Engagement>) -> Result<bool, CallError> {
+    pub async fn release(&self, row: &Engagement, earlier: Option<&Engagement>) -> Result<bool, CallError> {
         let mine = Condition::EqualsBoth(
             ("state", AttributeValue::S("claimed".to_owned())),
             ("attempt", AttributeValue::N(row.attempt.to_string())),
         );
         for _ in 0..CONFLICT_RETRIES {
             let key = [("lead_id", row.lead_id.as_str()), ("engagement_id", row.engagement_id.as_str())];
-            let release = match before {
+            let release = match earlier {
                 None => self.transaction().delete(Table::EmailEngagement, &key, &mine),
-                Some(before) => {
-                    self.transaction().put_item(Table::EmailEngagement, self.engagement_item(before)?, &mine)
+                Some(earlier) => {
+                    let doubt = Engagement { state: EngagementState::Unknown, ..earlier.clone() };
+                    self.transaction().put_item(Table::EmailEngagement, self.engagement_item(&doubt)?, &mine)
                 }
             };
             let lead = self.lead(&row.lead_id).await?;

@@ -90,8 +90,8 @@ pub struct PageContext {
 pub enum Form {
     None,
     /// Sends `email`, `name`, `attribute_ID` of each attribute that is asked for (all of them may be
-    /// empty), `consent`, `consent_text` (its words), `website` (empty unless a robot fills it in), `lead_magnet_type`, `source`,
-    /// `utm_*`, `locale`, `visitor_id`, `time_zone` to `POST /opt-in`.
+    /// empty), `consent`, `consent_text` (its words), `website` (empty unless a robot fills it in),
+    /// `lead_magnet_type`, `source`, `utm_*`, `locale`, `visitor_id`, `time_zone` to `POST /opt-in`.
     OptIn(OptInForm),
     /// Sends `t`, `slot`, `name`, `note` to `POST /bookings`, or `t`, `slot` to
     /// `POST /bookings/{consultation_id}/reschedule`.
