@@ -92,23 +92,80 @@ async fn a_second_try_that_ses_does_not_take_forgets_nothing_of_the_first() {
     assert_eq!((&figures["mails_sent"], &figures["mails_unknown"]), (&json!(1), &json!(1)));
 }
 
-#[tokio::test]
-async fn a_doubt_is_counted_also_if_the_answer_to_its_own_note_was_lost() {
-    let world = World::with(&Draft::new().sequence("morning", MORNING)).await;
-    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
-    world.until("2027-03-01T21:59:00Z").await;
-    let lost = Arc::new(AtomicUsize::new(0));
-    world.cloud.sabotage(Some(fate(move |call| match (call.function.as_str(), call.operation.as_str()) {
-        ("delivery", "SendEmail") => Verdict::Before(Failure::NoAnswer),
-        ("delivery", "UpdateItem") if lost.fetch_add(1, Ordering::SeqCst) == 0 => {
-            Verdict::After(Failure::Error)
+/// The first call of `operation` that delivery makes after SES's answer was lost fails in that way.
+fn loses_the_answer_and_then(operation: &'static str, failure: Verdict) -> Saboteur {
+    let failed = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::new(AtomicUsize::new(0));
+    fate(move |call| match (call.function.as_str(), call.operation.as_str()) {
+        ("delivery", "SendEmail") if asked.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Verdict::After(Failure::NoAnswer)
+        }
+        ("delivery", named)
+            if named == operation
+                && asked.load(Ordering::SeqCst) > 0
+                && failed.fetch_add(1, Ordering::SeqCst) == 0 =>
+        {
+            failure
         }
         _ => Verdict::Pass,
+    })
+}
+
+#[tokio::test]
+async fn a_doubt_is_counted_also_if_its_own_note_or_its_fact_did_not_get_through_at_once() {
+    let receipt = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n";
+    for (operation, failure) in [
+        ("UpdateItem", Verdict::After(Failure::Error)),
+        ("PutItem", Verdict::Before(Failure::Conflict)),
+        ("PutItem", Verdict::After(Failure::NoAnswer)),
+    ] {
+        let marketing = Draft::new().sequence("morning", MORNING);
+        let transactional = Draft::new().transactional("receipt", receipt);
+        for (draft, at, sent) in [(marketing, "2027-03-02", 0), (transactional, "2027-03-01", 1)] {
+            let world = World::with(&draft).await;
+            world.cloud.sabotage(Some(Saboteur {
+                // The first mail's own word never comes.
+                copies: Arc::new(|way| match way {
+                    Way::MailEvent | Way::DeletedSchedule => vec![],
+                    _ => vec![TimeDelta::zero()],
+                }),
+                ..loses_the_answer_and_then(operation, failure)
+            }));
+            world.opt_in_with(HANAKO, json!({})).await;
+            world.until("2027-03-01T22:30:00Z").await;
+            world.cloud.sabotage(None);
+            world.pass(TimeDelta::days(1)).await;
+            let figures = world.figures(at).await;
+            assert_eq!(
+                (&figures["mails_sent"], &figures["mails_unknown"]),
+                (&json!(sent), &json!(1)),
+                "{operation} {failure:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_mails_of_one_instant_the_one_that_ses_did_not_take_leaves_the_others_count() {
+    let draft = Draft::new()
+        .config("[sending]\ncap = { mails = 2, days = 7 }")
+        .sequence("morning", MORNING)
+        .sequence("also", MORNING);
+    let world = World::with(&draft).await;
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let seen = asked.clone();
+    world.cloud.sabotage(Some(fate(move |call| match call.operation.as_str() {
+        "SendEmail" if seen.fetch_add(1, Ordering::SeqCst) == 1 => Verdict::Before(Failure::Throttle),
+        _ => Verdict::Pass,
     })));
-    world.until("2027-03-01T22:30:00Z").await;
-    world.cloud.sabotage(None);
-    assert_eq!(states(&world, &lead_id).await, [EngagementState::Unknown]);
-    assert_eq!(world.figures("2027-03-02").await["mails_unknown"], 1);
+    world.until("2027-03-01T22:05:00Z").await;
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(world.mails_to(HANAKO).len(), 1);
+    assert_eq!(world.lead(&lead_id).await.recent_mails.len(), 1);
+    world.pass(TimeDelta::hours(1)).await;
+    assert_eq!(world.mails_to(HANAKO).len(), 2);
+    assert_eq!(world.lead(&lead_id).await.recent_mails.len(), 2);
 }
 
 #[tokio::test]

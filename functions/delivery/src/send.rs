@@ -51,23 +51,15 @@ impl Delivery {
     ) -> Result<Outcome, Later> {
         let engagement_id = place.enrolment.engagement_id(&place.step.id);
         let row = self.tables.engagement(&place.enrolment.lead_id, &engagement_id).await?;
-        let attempt = match claim(row.as_ref(), place.sequence.class, self.cloud.now()) {
-            Claim::InFlight => {
-                return Err(Later::Because(
-                    "another copy of the step is being sent at this moment".to_owned(),
-                ));
-            }
-            Claim::Settled | Claim::GiveUp => {
-                if let Some(row) = &row {
-                    self.end(row).await?;
-                }
-                return Ok(settled(place));
-            }
-            Claim::Send { attempt } => attempt,
-        };
-        if let Some(row) = row.as_ref().filter(|row| row.state == EngagementState::Claimed) {
-            self.unknown(row, STOPPED_SENDER).await?;
+        let decision = claim(row.as_ref(), place.sequence.class, self.cloud.now());
+        if decision == Claim::InFlight {
+            return Err(Later::Because("another copy of the step is being sent at this moment".to_owned()));
         }
+        // The earlier try's fact first: once the row speaks of the next try, nobody tells it any more.
+        if let Some(row) = &row {
+            self.end(row).await?;
+        }
+        let Claim::Send { attempt } = decision else { return Ok(settled(place)) };
         let Some(mail) = self.funnel.mail(mail_id) else {
             if place.tries < UNKNOWN_TRIES {
                 return Err(Later::Because("this version of the funnel has no such mail".to_owned()));

@@ -761,13 +761,16 @@ impl Tables {
                     self.transaction().put_item(Table::EmailEngagement, self.engagement_item(&doubt)?, &mine)
                 }
             };
-            let lead = self.lead(&row.lead_id).await?;
-            let counted = lead.filter(|lead| lead.recent_mails.contains(&row.claimed_at));
+            // One of them, if several were claimed in that instant.
+            let counted = self.lead(&row.lead_id).await?.and_then(|lead| {
+                let at = lead.recent_mails.iter().position(|at| *at == row.claimed_at)?;
+                Some((lead, at))
+            });
             let release = match counted {
                 None => release,
-                Some(mut lead) => {
+                Some((mut lead, at)) => {
                     let before = Condition::version(lead.version);
-                    lead.recent_mails.retain(|at| *at != row.claimed_at);
+                    lead.recent_mails.remove(at);
                     lead.version += 1;
                     release.put(Table::Leads, &lead, &before)?
                 }
