@@ -93,6 +93,43 @@ async fn a_claim_whose_sender_stopped_and_whose_person_has_left_ends_as_a_doubt_
 }
 
 #[tokio::test]
+async fn a_claim_whose_sender_stopped_ends_as_a_doubt_also_where_its_step_is_passed_over_or_gone() {
+    let reminder = "entry = [\"opted_in\"]\nanchor = \"fair\"\n\n[[steps]]\nid = \"hour\"\nsend = \"hour\"\nwhen = \"-1h\"\n";
+    let other = "entry = [{ fact = \"cart-updated\" }]\n\n[[steps]]\nid = \"a\"\nsend = \"hour\"\n";
+    for (what, late, edit) in [
+        ("what it announces begins meanwhile", TimeDelta::minutes(59), None),
+        ("the sequence is gone", TimeDelta::zero(), Some(Draft::new().sequence("other", other))),
+    ] {
+        let mut world = World::with(&Draft::new().transactional("fair", reminder)).await;
+        let lead_id = world.opt_in_with("hanako@example.com", json!({})).await;
+        world.until("2027-03-20T09:59:00Z").await;
+        world.cloud.sabotage(Some(Saboteur {
+            copies: Arc::new(move |way| match way {
+                Way::Schedule => vec![late],
+                Way::DeletedSchedule => vec![],
+                _ => vec![TimeDelta::zero()],
+            }),
+            ..ends_at("delivery", "SendEmail", false)
+        }));
+        world.until("2027-03-20T10:00:30Z").await;
+        world.pass(late).await;
+        world.cloud.sabotage(None);
+        let states = || async {
+            let rows = world.tables().engagements(&lead_id).await.unwrap();
+            rows.into_iter().map(|row| row.state).collect::<Vec<_>>()
+        };
+        assert_eq!(states().await, [EngagementState::Claimed], "{what}");
+        if let Some(edit) = edit {
+            world.deploy(&edit).await;
+        }
+        world.pass(TimeDelta::hours(2)).await;
+        assert_eq!(states().await, [EngagementState::Unknown], "{what}");
+        assert_eq!(world.figures("2027-03-20").await["mails_unknown"], 1, "{what}");
+        assert_eq!(world.dead_letters(), Vec::<String>::new(), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_claim_of_a_step_that_was_taken_at_once_after_another_ends_too_when_its_person_has_left() {
     let world = World::with(&Draft::new().sequence("nurture", STEPS)).await;
     world.cloud.sabotage(Some(ends_at("delivery", "SendEmail", false)));
@@ -111,36 +148,44 @@ async fn a_claim_of_a_step_that_was_taken_at_once_after_another_ends_too_when_it
 
 #[tokio::test]
 async fn a_delivery_proves_a_send_of_which_all_other_word_was_lost() {
-    let world = World::new().await;
-    let lead_id = world.opt_in("hanako@example.com").await;
-    world.until("2027-03-01T21:59:00Z").await;
-    // The answer to the send is lost, and then SES's first event, which is the send's.
-    let news = Arc::new(AtomicUsize::new(0));
-    world.cloud.sabotage(Some(Saboteur {
-        before: Arc::new(|call| {
-            let lost = call.operation == "SendEmail";
-            let verdict = if lost { Verdict::After(Failure::NoAnswer) } else { Verdict::Pass };
-            Box::pin(async move { verdict })
-        }),
-        copies: Arc::new(move |way| match way {
-            Way::MailEvent if news.fetch_add(1, Ordering::SeqCst) == 0 => vec![],
-            Way::MailEvent => vec![TimeDelta::hours(3)],
-            Way::DeletedSchedule => vec![],
-            _ => vec![TimeDelta::zero()],
-        }),
-        ..loses(Way::DeletedSchedule)
-    }));
-    let state = || async {
-        let rows = world.tables().engagements(&lead_id).await.unwrap();
-        rows.into_iter().find(|row| row.email_campaign_id == "nurture/day-1").unwrap().state
-    };
-    world.until("2027-03-01T22:10:00Z").await;
-    assert_eq!(state().await, EngagementState::Unknown);
-    world.until("2027-03-02T01:01:00Z").await;
-    assert_eq!(state().await, EngagementState::Sent);
-    world.cloud.sabotage(None);
-    let figures = world.figures("2027-03-02").await;
-    assert_eq!((&figures["mails_sent"], &figures["mails_delivered"]), (&json!(1), &json!(1)));
+    for (what, refused) in [("at once", 0), ("when the fact does not get through at first", 1)] {
+        let world = World::new().await;
+        let lead_id = world.opt_in("hanako@example.com").await;
+        world.until("2027-03-01T21:59:00Z").await;
+        // The answer to the send is lost, and then SES's first event, which is the send's.
+        let (news, facts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        world.cloud.sabotage(Some(Saboteur {
+            before: Arc::new(move |call| {
+                let verdict = match (call.function.as_str(), call.operation.as_str()) {
+                    (_, "SendEmail") => Verdict::After(Failure::NoAnswer),
+                    ("email-event", "PutItem") if facts.fetch_add(1, Ordering::SeqCst) < refused => {
+                        Verdict::Before(Failure::Conflict)
+                    }
+                    _ => Verdict::Pass,
+                };
+                Box::pin(async move { verdict })
+            }),
+            copies: Arc::new(move |way| match way {
+                Way::MailEvent if news.fetch_add(1, Ordering::SeqCst) == 0 => vec![],
+                Way::MailEvent => vec![TimeDelta::hours(3)],
+                Way::DeletedSchedule => vec![],
+                _ => vec![TimeDelta::zero()],
+            }),
+            ..loses(Way::DeletedSchedule)
+        }));
+        let state = || async {
+            let rows = world.tables().engagements(&lead_id).await.unwrap();
+            rows.into_iter().find(|row| row.email_campaign_id == "nurture/day-1").unwrap().state
+        };
+        world.until("2027-03-01T22:10:00Z").await;
+        assert_eq!(state().await, EngagementState::Unknown, "{what}");
+        world.until("2027-03-02T01:30:00Z").await;
+        assert_eq!(state().await, EngagementState::Sent, "{what}");
+        world.pass(TimeDelta::hours(1)).await;
+        world.cloud.sabotage(None);
+        let figures = world.figures("2027-03-02").await;
+        assert_eq!((&figures["mails_sent"], &figures["mails_delivered"]), (&json!(1), &json!(1)), "{what}");
+    }
 }
 
 #[tokio::test]

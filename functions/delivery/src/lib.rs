@@ -171,6 +171,7 @@ impl Delivery {
             if tries < UNKNOWN_TRIES {
                 return Err(Later::Because("this version of the funnel has no such sequence".to_owned()));
             }
+            self.end_claims(work).await?;
             return self.leave(enrolment, "the funnel has no such sequence any more").await;
         };
         let program = self.tables.program_for(&enrolment, sequence).await?;
@@ -179,11 +180,12 @@ impl Delivery {
             self.tables.keep_program(&sequence.id, &program).await?;
         }
         let now = self.cloud.now();
-        let (step, outcome) = match turn(&program, &enrolment, work, now) {
-            Turn::Outdated => {
-                self.end_claims(work).await?;
-                return Ok(None);
-            }
+        let turn = turn(&program, &enrolment, work, now);
+        if matches!(turn, Turn::Outdated | Turn::Lost | Turn::Pass(..)) {
+            self.end_claims(work).await?;
+        }
+        let (step, outcome) = match turn {
+            Turn::Outdated => return Ok(None),
             Turn::Lost => return self.leave(enrolment, "the sequence has no such step any more").await,
             Turn::Watch => return self.look(sequence, enrolment, work.hops).await,
             Turn::Behind | Turn::Wait(_) => {

@@ -107,19 +107,20 @@ impl EmailEvents {
             tracing::info!(lead_id = %notice.lead_id, "a mail that had arrived was answered by a machine");
             return Ok(());
         }
-        // The ledger first: what the fact sets going (a wait that ends, a score) looks into it.
         // Delivery has mostly noted itself that SES took the mail; where it could not, any news of the
-        // mail tells.
+        // mail tells. The fact comes before the note, by which a second look would take it for told.
         let doubted = matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
-        if let Some(sent) = notice.proves_send().filter(|_| doubted) {
-            self.note(&sent).await?;
-            if notice.news != News::Sent {
-                self.tell(&sent, sent.at).await?;
+        if let Some(sent) = notice.proves_send().filter(|_| doubted || notice.news == News::Sent) {
+            self.tell(&sent, sent.at).await?;
+            if doubted {
+                self.note(&sent).await?;
             }
         }
-        if notice.news != News::Sent {
-            self.note(notice).await?;
+        if notice.news == News::Sent {
+            return Ok(());
         }
+        // All other facts set things going (a wait that ends, a score) which look into the ledger.
+        self.note(notice).await?;
         if matches!(notice.news, News::Bounced { bounce, .. } if bounce.is_soft()) {
             self.count_soft_bounces(notice).await?;
         }
