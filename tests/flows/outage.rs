@@ -147,25 +147,31 @@ async fn a_doubt_is_counted_also_if_its_own_note_or_its_fact_did_not_get_through
 
 #[tokio::test]
 async fn of_two_mails_of_one_instant_the_one_that_ses_did_not_take_leaves_the_others_count() {
-    let draft = Draft::new()
-        .config("[sending]\ncap = { mails = 2, days = 7 }")
-        .sequence("morning", MORNING)
-        .sequence("also", MORNING);
-    let world = World::with(&draft).await;
-    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
-    let asked = Arc::new(AtomicUsize::new(0));
-    let seen = asked.clone();
-    world.cloud.sabotage(Some(fate(move |call| match call.operation.as_str() {
-        "SendEmail" if seen.fetch_add(1, Ordering::SeqCst) == 1 => Verdict::Before(Failure::Throttle),
-        _ => Verdict::Pass,
-    })));
-    world.until("2027-03-01T22:05:00Z").await;
-    assert_eq!(asked.load(Ordering::SeqCst), 2);
-    assert_eq!(world.mails_to(HANAKO).len(), 1);
-    assert_eq!(world.lead(&lead_id).await.recent_mails.len(), 1);
-    world.pass(TimeDelta::hours(1)).await;
-    assert_eq!(world.mails_to(HANAKO).len(), 2);
-    assert_eq!(world.lead(&lead_id).await.recent_mails.len(), 2);
+    let also = MORNING.replace("one", "two");
+    let capped = || Draft::new().config("[sending]\ncap = { mails = 2, days = 7 }").sequence("a", MORNING);
+    for (draft, counted) in [(capped().sequence("b", &also), 2), (capped().transactional("b", &also), 1)] {
+        // Whichever of them comes first.
+        for refused in 0..2 {
+            let world = World::with(&draft).await;
+            let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+            let asked = Arc::new(AtomicUsize::new(0));
+            let seen = asked.clone();
+            world.cloud.sabotage(Some(fate(move |call| match call.operation.as_str() {
+                "SendEmail" if seen.fetch_add(1, Ordering::SeqCst) == refused => {
+                    Verdict::Before(Failure::Throttle)
+                }
+                _ => Verdict::Pass,
+            })));
+            world.until("2027-03-01T22:05:00Z").await;
+            assert_eq!((asked.load(Ordering::SeqCst), world.mails_to(HANAKO).len()), (2, 1));
+            let sent = &world.mails_to(HANAKO)[0].tags["sequence"];
+            let marketing = usize::from(counted == 2 || sent == "a");
+            assert_eq!(world.lead(&lead_id).await.recent_mails.len(), marketing, "{sent} was sent");
+            world.pass(TimeDelta::hours(1)).await;
+            assert_eq!(world.mails_to(HANAKO).len(), 2);
+            assert_eq!(world.lead(&lead_id).await.recent_mails.len(), counted);
+        }
+    }
 }
 
 #[tokio::test]

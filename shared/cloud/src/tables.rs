@@ -20,7 +20,7 @@ use domain::{
     condition::Needs,
     consultation::{Agenda, Agendas, Consultation},
     customer::Customer,
-    engagement::{Engagement, EngagementState},
+    engagement::{Engagement, EngagementState, MailClass},
     erasure::Row,
     event::Event,
     id::Id,
@@ -744,9 +744,8 @@ impl Tables {
         )
     }
 
-    /// Takes a claim back, when SES said that it did not take the mail; an earlier attempt
-    /// that the row told of is a doubt again. The cap, which counted it, forgets it in the same transaction
-    /// if it kept count.
+    /// Takes a claim back, when SES said that it did not take the mail; an earlier attempt that the
+    /// row told of is a doubt again. If the cap counted it, it forgets it in the same transaction.
     pub async fn release(&self, row: &Engagement, earlier: Option<&Engagement>) -> Result<bool, CallError> {
         let mine = Condition::EqualsBoth(
             ("state", AttributeValue::S("claimed".to_owned())),
@@ -761,8 +760,12 @@ impl Tables {
                     self.transaction().put_item(Table::EmailEngagement, self.engagement_item(&doubt)?, &mine)
                 }
             };
-            // One of them, if several were claimed in that instant.
-            let counted = self.lead(&row.lead_id).await?.and_then(|lead| {
+            // Only marketing is counted; and one alone, if several were claimed in that instant.
+            let lead = match row.class {
+                MailClass::Marketing => self.lead(&row.lead_id).await?,
+                MailClass::Transactional => None,
+            };
+            let counted = lead.and_then(|lead| {
                 let at = lead.recent_mails.iter().position(|at| *at == row.claimed_at)?;
                 Some((lead, at))
             });

@@ -306,7 +306,7 @@ impl Auditor {
     /// Promise 1: nobody is written to against her will.
     fn consent(&self, broken: &mut Vec<String>) {
         let none = vec![];
-        let mut marketing: BTreeMap<(&str, usize), Vec<DateTime<Utc>>> = BTreeMap::new();
+        let mut marketing: BTreeMap<(&str, usize), Vec<(&Claim, &Send)>> = BTreeMap::new();
         for send in &self.sends {
             let name = format!("{} {}/{}", send.engagement_id, send.sequence, send.step);
             let key = (send.lead_id.clone(), send.engagement_id.clone(), send.attempt.clone());
@@ -362,10 +362,13 @@ impl Auditor {
             let day = marketing.entry((&send.to, lives.len())).or_default();
             // A slow call may lie between the decision, which the product dates by, and the claim.
             let slow = TimeDelta::seconds(ON_THE_WAY_SECONDS);
-            day.retain(|at| *at > claim.at - TimeDelta::days(1) + slow);
-            day.push(claim.at);
+            day.retain(|(earlier, _)| earlier.at > claim.at - TimeDelta::days(1) + slow);
+            day.push((claim, send));
             if day.len() > CAP {
-                broken.push(format!("1: {name} was one mail too many for one day"));
+                let told =
+                    |(claim, send): &(&Claim, &Send)| format!("{} at {}", send.engagement_id, claim.at);
+                let day: Vec<String> = day.iter().map(told).collect();
+                broken.push(format!("1: {name} was one mail too many for one day: {}", day.join(", ")));
             }
         }
     }
