@@ -62,34 +62,38 @@ async fn while_ses_answers_nobody_few_mails_come_into_doubt_and_the_others_go_ou
 #[tokio::test]
 async fn a_second_try_that_ses_does_not_take_forgets_nothing_of_the_first() {
     let receipt = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n";
-    let world = World::with(&Draft::new().transactional("receipt", receipt)).await;
-    let tries = Arc::new(AtomicUsize::new(0));
-    let seen = tries.clone();
-    world.cloud.sabotage(Some(Saboteur {
-        copies: Arc::new(|way| match way {
-            Way::MailEvent => vec![TimeDelta::minutes(10)],
-            Way::DeletedSchedule => vec![],
-            _ => vec![TimeDelta::zero()],
-        }),
-        ..fate(move |call| match call.operation.as_str() {
-            "SendEmail" => match seen.fetch_add(1, Ordering::SeqCst) {
-                0 => Verdict::After(Failure::NoAnswer),
-                _ => Verdict::Before(Failure::Throttle),
-            },
-            _ => Verdict::Pass,
-        })
-    }));
-    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
-    world.pass(TimeDelta::minutes(9)).await;
-    assert_eq!(tries.load(Ordering::SeqCst), 2);
-    assert_eq!(states(&world, &lead_id).await, [EngagementState::Unknown]);
-    world.pass(TimeDelta::minutes(2)).await;
-    assert_eq!(states(&world, &lead_id).await, [EngagementState::Sent], "SES's word came");
-    world.cloud.sabotage(None);
-    world.pass(TimeDelta::hours(1)).await;
-    assert_eq!(world.way_of(HANAKO).len(), 1, "no third time");
-    let figures = world.figures("2027-03-01").await;
-    assert_eq!((&figures["mails_sent"], &figures["mails_unknown"]), (&json!(1), &json!(1)));
+    for first in [Verdict::After(Failure::NoAnswer), Verdict::Crash { done: true }] {
+        let world = World::with(&Draft::new().transactional("receipt", receipt)).await;
+        let tries = Arc::new(AtomicUsize::new(0));
+        let seen = tries.clone();
+        world.cloud.sabotage(Some(Saboteur {
+            copies: Arc::new(|way| match way {
+                Way::MailEvent => vec![TimeDelta::minutes(10)],
+                Way::DeletedSchedule => vec![],
+                _ => vec![TimeDelta::zero()],
+            }),
+            ..fate(move |call| match call.operation.as_str() {
+                "SendEmail" => match seen.fetch_add(1, Ordering::SeqCst) {
+                    0 => first,
+                    _ => Verdict::Before(Failure::Throttle),
+                },
+                _ => Verdict::Pass,
+            })
+        }));
+        let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+        world.pass(TimeDelta::minutes(9)).await;
+        assert_eq!(tries.load(Ordering::SeqCst), 2, "{first:?}");
+        let row = world.tables().engagements(&lead_id).await.unwrap().remove(0);
+        assert_eq!((row.state, row.attempt), (EngagementState::Unknown, 1), "{first:?}");
+        assert!(row.reason.is_some(), "{first:?}");
+        world.pass(TimeDelta::minutes(2)).await;
+        assert_eq!(states(&world, &lead_id).await, [EngagementState::Sent], "SES's word came");
+        world.cloud.sabotage(None);
+        world.pass(TimeDelta::hours(1)).await;
+        assert_eq!(world.way_of(HANAKO).len(), 1, "no third time");
+        let figures = world.figures("2027-03-01").await;
+        assert_eq!((&figures["mails_sent"], &figures["mails_unknown"]), (&json!(1), &json!(1)), "{first:?}");
+    }
 }
 
 /// The first call of `operation` that delivery makes after SES's answer was lost fails in that way.

@@ -61,9 +61,6 @@ enum Later {
     Call(#[from] CallError),
 }
 
-/// Why a send is in doubt whose sender never came back.
-const STOPPED_SENDER: &str = "its sender stopped before it heard from SES";
-
 /// What the queues hold.
 #[derive(Deserialize)]
 #[serde(untagged)]

@@ -14,7 +14,7 @@ use domain::{
     condition::Needs,
     consultation::{Consultation, ConsultationStatus},
     customer::Customer,
-    engagement::{Claim, Engagement, EngagementState, MailClass, claim},
+    engagement::{Claim, Engagement, EngagementState, MailClass, STOPPED_SENDER, claim},
     event::Topic,
     id::Id,
     lead::Lead,
@@ -24,7 +24,7 @@ use domain::{
 };
 use web::link::Purpose;
 
-use crate::{Delivery, Later, Outcome, Place, STOPPED_SENDER, calendar};
+use crate::{Delivery, Later, Outcome, Place, calendar};
 
 /// All that a mail can speak of.
 struct Addressee {

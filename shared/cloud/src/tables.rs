@@ -20,7 +20,7 @@ use domain::{
     condition::Needs,
     consultation::{Agenda, Agendas, Consultation},
     customer::Customer,
-    engagement::{Engagement, EngagementState, MailClass},
+    engagement::{Engagement, MailClass},
     erasure::Row,
     event::Event,
     id::Id,
@@ -756,8 +756,8 @@ impl Tables {
             let release = match earlier {
                 None => self.transaction().delete(Table::EmailEngagement, &key, &mine),
                 Some(earlier) => {
-                    let doubt = Engagement { state: EngagementState::Unknown, ..earlier.clone() };
-                    self.transaction().put_item(Table::EmailEngagement, self.engagement_item(&doubt)?, &mine)
+                    let doubt = self.engagement_item(&earlier.in_doubt())?;
+                    self.transaction().put_item(Table::EmailEngagement, doubt, &mine)
                 }
             };
             // Only marketing is counted; and one alone, if several were claimed in that instant.

@@ -149,11 +149,21 @@ impl Engagement {
         Some(Event::about(&self.lead_id, &key, fact, self.claimed_at, zone))
     }
 
+    /// The same try when nobody knows whether SES took the mail.
+    #[must_use]
+    pub fn in_doubt(&self) -> Self {
+        let reason = self.reason.clone().unwrap_or_else(|| STOPPED_SENDER.to_owned());
+        Self { state: EngagementState::Unknown, reason: Some(reason), ..self.clone() }
+    }
+
     /// Whether its sender may still be at work.
     pub fn is_fresh(&self, now: DateTime<Utc>) -> bool {
         now < self.claimed_at + TimeDelta::seconds(CLAIM_SETTLES_SECONDS)
     }
 }
+
+/// Why a send is in doubt whose sender never came back.
+pub const STOPPED_SENDER: &str = "its sender stopped before it heard from SES";
 
 /// The key of a fact about one try to send.
 pub fn attempt_key(lead_id: &Id, engagement_id: &str, attempt: u8) -> String {
