@@ -16,6 +16,8 @@ const HANAKO: &str = "hanako@example.com";
 const MORNING: &str =
     "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\nwhen = \"+1d 07:00\"\n";
 
+const RECEIPT: &str = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n";
+
 /// Calls end as it is said of each.
 fn fate(fate: impl Fn(&Call) -> Verdict + Send + Sync + 'static) -> Saboteur {
     Saboteur {
@@ -61,9 +63,8 @@ async fn while_ses_answers_nobody_few_mails_come_into_doubt_and_the_others_go_ou
 
 #[tokio::test]
 async fn a_second_try_that_ses_does_not_take_forgets_nothing_of_the_first() {
-    let receipt = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n";
     for first in [Verdict::After(Failure::NoAnswer), Verdict::Crash { done: true }] {
-        let world = World::with(&Draft::new().transactional("receipt", receipt)).await;
+        let world = World::with(&Draft::new().transactional("receipt", RECEIPT)).await;
         let tries = Arc::new(AtomicUsize::new(0));
         let seen = tries.clone();
         world.cloud.sabotage(Some(Saboteur {
@@ -117,15 +118,17 @@ fn loses_the_answer_and_then(operation: &'static str, failure: Verdict) -> Sabot
 
 #[tokio::test]
 async fn a_doubt_is_counted_also_if_its_own_note_or_its_fact_did_not_get_through_at_once() {
-    let receipt = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n";
     for (operation, failure) in [
         ("UpdateItem", Verdict::After(Failure::Error)),
         ("PutItem", Verdict::Before(Failure::Conflict)),
         ("PutItem", Verdict::After(Failure::NoAnswer)),
     ] {
         let marketing = Draft::new().sequence("morning", MORNING);
-        let transactional = Draft::new().transactional("receipt", receipt);
-        for (draft, at, sent) in [(marketing, "2027-03-02", 0), (transactional, "2027-03-01", 1)] {
+        let transactional = Draft::new().transactional("receipt", RECEIPT);
+        for (draft, at, sent, ends) in [
+            (marketing, "2027-03-02", 0, EngagementState::Unknown),
+            (transactional, "2027-03-01", 1, EngagementState::Sent),
+        ] {
             let world = World::with(&draft).await;
             world.cloud.sabotage(Some(Saboteur {
                 // The first mail's own word never comes.
@@ -135,9 +138,10 @@ async fn a_doubt_is_counted_also_if_its_own_note_or_its_fact_did_not_get_through
                 }),
                 ..loses_the_answer_and_then(operation, failure)
             }));
-            world.opt_in_with(HANAKO, json!({})).await;
+            let lead_id = world.opt_in_with(HANAKO, json!({})).await;
             world.until("2027-03-01T22:30:00Z").await;
             world.cloud.sabotage(None);
+            assert_eq!(states(&world, &lead_id).await, [ends], "{operation} {failure:?}");
             world.pass(TimeDelta::days(1)).await;
             let figures = world.figures(at).await;
             assert_eq!(
