@@ -65,7 +65,7 @@ impl Engine {
             .time_source(SystemTimeSource::new());
         sdk.set_endpoint_url(url.map(str::to_owned));
         let env = Env::from_map(BTreeMap::from([("TABLE_PREFIX".to_owned(), PREFIX.to_owned())]));
-        let tables = Tables::new(&Cloud { sdk: sdk.build(), env, http });
+        let tables = Tables::new(&Cloud { sdk: sdk.build(), env, mail: http.clone(), http });
         Self { tables, wire, _local: local }
     }
 }

@@ -182,6 +182,27 @@ async fn moving_a_consultation_moves_its_reminders_and_frees_its_slot() {
 }
 
 #[tokio::test]
+async fn the_time_that_a_consultation_was_moved_from_can_be_booked_again_by_the_same_person() {
+    let world = World::new().await;
+    let lead_id = world.opt_in("hanako@example.com").await;
+    let first = world.book(&lead_id, "2027-03-11T01:00").await;
+    let id = first["consultation_id"].as_str().unwrap().to_owned();
+    let token = world.token(Purpose::Manage, &Id::parse(&id).unwrap());
+    let later = world.slots().await.into_iter().find(|slot| slot.as_str() >= "2027-03-12T01:00").unwrap();
+    let moved = world.post(&format!("/bookings/{id}/reschedule"), &json!({"t": token, "slot": later})).await;
+    assert_eq!(moved.status, 200, "{moved:?}");
+    let slot = world.slots().await.into_iter().find(|slot| slot.starts_with("2027-03-11T01:00:00Z")).unwrap();
+    for _ in 0..2 {
+        // Twice the same form is one booking.
+        let form = json!({"t": world.token(Purpose::Book, &lead_id), "slot": slot});
+        let again = world.post("/bookings", &form).await;
+        assert_eq!((again.status, &again.json()["start"]), (200, &first["start"]), "{again:?}");
+    }
+    assert_eq!(world.tables().consultations(&lead_id).await.unwrap().len(), 2);
+    assert!(!world.slots().await.contains(&slot));
+}
+
+#[tokio::test]
 async fn a_cancelled_consultation_reminds_nobody_and_can_be_booked_again() {
     let world = World::new().await;
     let lead_id = world.opt_in("hanako@example.com").await;

@@ -1,15 +1,19 @@
 //! Broadcasts: counted, started, paused and resumed in the console; everybody gets one once.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use domain::{
     broadcast::{Broadcast, BroadcastState},
     id::Id,
 };
+use michi::faults::{Saboteur, Verdict, Way};
 use serde_json::{Value, json};
 use web::link::Purpose;
 
 use crate::{
     draft::Draft,
+    sweep::loses,
     world::{Answer, World},
 };
 
@@ -107,6 +111,47 @@ async fn a_paused_broadcast_goes_on_where_it_stood() {
     world.pass(TimeDelta::minutes(5)).await;
     assert_eq!(got(&world, &people), [1, 1, 1]);
     assert_eq!(row(&world).await.state, BroadcastState::Done);
+}
+
+#[tokio::test]
+async fn a_slow_broadcast_is_no_faster_than_it_was_told() {
+    for (per_hour, expected) in [(10, 10), (61, 60), (120, 120)] {
+        let world = World::with(&shop(&format!("per_hour = {per_hour}"))).await;
+        for n in 0..130 {
+            world.opt_in_with(&format!("lead{n}@example.com"), json!({})).await;
+        }
+        command(&world, "plan").await;
+        command(&world, "start").await;
+        world.pass(TimeDelta::seconds(3_599)).await;
+        assert_eq!(world.cloud.mails().len(), expected, "{per_hour} an hour");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_broadcast_that_takes_too_long_is_turned_all_the_same() {
+    let world = World::with(&shop("")).await;
+    let people = 12;
+    for n in 0..people {
+        world.opt_in_with(&format!("lead{n}@example.com"), json!({})).await;
+    }
+    command(&world, "plan").await;
+    // Every call takes two seconds: the whole page would take longer than the function may run.
+    let clock = world.cloud.clock().clone();
+    world.cloud.sabotage(Some(Saboteur {
+        before: Arc::new(move |call| {
+            if call.function == "delivery" {
+                clock.move_to(clock.now() + TimeDelta::seconds(2));
+            }
+            Box::pin(async { Verdict::Pass })
+        }),
+        ..loses(Way::DeletedSchedule)
+    }));
+    command(&world, "start").await;
+    world.pass(TimeDelta::hours(2)).await;
+    world.cloud.sabotage(None);
+    assert_eq!((row(&world).await.state, row(&world).await.queued), (BroadcastState::Done, people));
+    world.pass(TimeDelta::hours(2)).await;
+    assert_eq!(world.cloud.mails().len(), usize::try_from(people).unwrap());
 }
 
 #[tokio::test]

@@ -146,6 +146,40 @@ async fn a_burst_is_taken_back_before_anything_hears_of_it_and_a_person_after_it
 }
 
 #[tokio::test]
+async fn what_is_opened_or_followed_again_on_another_day_was_so_once() {
+    let world = World::with(&funnel()).await;
+    world.opt_in_with(HANAKO, json!({})).await;
+    world.pass(TimeDelta::hours(1)).await;
+    let mail = world.mail_of(HANAKO, "first");
+    let links: Vec<String> =
+        mail.visible_links().filter(|link| link.tracked).map(|link| link.href.clone()).collect();
+    let apple = Reader { user_agent: "Mozilla/5.0", ip: "203.0.113.9", bot: None };
+    for _ in 0..3 {
+        world.cloud.open(&mail, apple);
+        world.until_judged().await;
+        world.pass(TimeDelta::hours(1)).await;
+        world.cloud.open(&mail, HUMAN);
+        assert!(world.cloud.click(&mail, &links[0], HUMAN));
+        world.until_judged().await;
+        world.pass(TimeDelta::hours(23)).await;
+    }
+    assert!(world.cloud.click(&mail, &links[1], HUMAN), "another link");
+    world.until_judged().await;
+    let mut counted = vec![];
+    for day in 1..=4 {
+        let figures = world.figures(&format!("2027-03-0{day}")).await;
+        counted.push(
+            ["mails_opened", "mails_opened_by_machine", "mails_clicked"].map(|name| figures[name].as_u64()),
+        );
+    }
+    assert_eq!(
+        counted,
+        [[1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 1]].map(|day| day.map(Some)),
+        "the last is another link's"
+    );
+}
+
+#[tokio::test]
 async fn events_that_come_twice_late_and_out_of_order_give_the_same_row_and_figures() {
     let world = World::with(&funnel()).await;
     let seen: std::sync::Arc<std::sync::Mutex<Vec<serde_json::Value>>> = Default::default();

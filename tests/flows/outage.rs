@@ -6,7 +6,11 @@ use std::sync::{
 };
 
 use chrono::TimeDelta;
-use domain::{engagement::EngagementState, id::Id, limits::DOUBTS_IN_A_ROW};
+use domain::{
+    engagement::{Engagement, EngagementState, STOPPED_SENDER},
+    id::Id,
+    limits::SILENCE_IN_A_ROW,
+};
 use michi::faults::{Call, Failure, Saboteur, Verdict, Way};
 use serde_json::json;
 
@@ -57,8 +61,86 @@ async fn while_ses_answers_nobody_few_mails_come_into_doubt_and_the_others_go_ou
             ref other => panic!("{other:?}"),
         }
     }
-    assert_eq!(doubts, DOUBTS_IN_A_ROW);
+    assert_eq!(doubts, SILENCE_IN_A_ROW);
     assert_eq!(world.cloud.mails().len(), people.len() - 3);
+}
+
+/// Waits so long for `operation`, and hears nothing.
+fn hangs(world: &World, operation: &'static str, seconds: i64) -> Saboteur {
+    let clock = world.cloud.clock().clone();
+    fate(move |call| match call.operation == operation {
+        true => {
+            clock.move_to(clock.now() + TimeDelta::seconds(seconds));
+            Verdict::Before(Failure::NoAnswer)
+        }
+        false => Verdict::Pass,
+    })
+}
+
+#[tokio::test]
+async fn while_ses_hangs_no_sender_is_ended_in_the_middle_of_a_mail() {
+    let world = World::with(&Draft::new().sequence("morning", MORNING)).await;
+    let mut people = vec![];
+    for n in 0..20 {
+        people.push(world.opt_in_with(&format!("lead{n}@example.com"), json!({})).await);
+    }
+    world.until("2027-03-01T21:59:00Z").await;
+    world.cloud.sabotage(Some(hangs(&world, "SendEmail", 10)));
+    world.until("2027-03-01T22:12:00Z").await;
+    world.cloud.sabotage(None);
+    world.until("2027-03-02T00:30:00Z").await;
+    let mut doubts = vec![];
+    for lead_id in &people {
+        let rows = world.tables().engagements(lead_id).await.unwrap();
+        doubts.extend(rows.into_iter().filter(|row| row.state == EngagementState::Unknown));
+    }
+    assert_eq!(doubts.len(), usize::try_from(SILENCE_IN_A_ROW).unwrap(), "{doubts:?}");
+    let stopped = |row: &&Engagement| row.reason.as_deref() == Some(STOPPED_SENDER);
+    assert_eq!(doubts.iter().filter(stopped).count(), 0, "{doubts:?}");
+    assert_eq!(world.cloud.mails().len(), people.len() - 3);
+}
+
+#[tokio::test]
+async fn no_fact_is_lost_while_the_relay_can_reach_nothing_for_hours() {
+    let at_once = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\n";
+    for lacking in ["dynamodb", "sqs", "events"] {
+        let world = World::with(&Draft::new().sequence("welcome", at_once)).await;
+        world.cloud.sabotage(Some(fate(move |call| {
+            match call.function == "relay" && call.service == lacking {
+                true => Verdict::Before(Failure::Error),
+                false => Verdict::Pass,
+            }
+        })));
+        world.opt_in_with(HANAKO, json!({})).await;
+        world.pass(TimeDelta::hours(20)).await;
+        world.cloud.sabotage(None);
+        world.pass(TimeDelta::hours(1)).await;
+        assert_eq!(world.mails_to(HANAKO).len(), 1, "{lacking}");
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_is_opened_was_sent_whatever_else_was_lost_of_it() {
+    for (draft, at) in [
+        (Draft::new().sequence("morning", MORNING), "2027-03-02"),
+        (Draft::new().transactional("receipt", RECEIPT), "2027-03-01"),
+    ] {
+        let world = World::with(&draft).await;
+        world.cloud.sabotage(Some(Saboteur {
+            copies: Arc::new(|way| match way {
+                Way::MailEvent | Way::DeletedSchedule => vec![],
+                _ => vec![TimeDelta::zero()],
+            }),
+            ..at_ses(Verdict::After(Failure::NoAnswer))
+        }));
+        let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+        world.until("2027-03-01T22:30:00Z").await;
+        world.cloud.sabotage(None);
+        assert_eq!(states(&world, &lead_id).await, [EngagementState::Unknown]);
+        world.open(HANAKO, "one").await;
+        assert_eq!(states(&world, &lead_id).await, [EngagementState::Sent]);
+        assert_eq!(world.figures(at).await["mails_sent"], 1);
+    }
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ async fn money_that_cant_be_matched_is_put_aside_for_a_person_with_the_reason() 
     let event = |plan: &str, lead: &str| {
         json!({"id": "evt_9", "type": "checkout.session.completed", "created": world.now().timestamp(), "data": {"object": {
             "id": "cs_9", "payment_status": "paid", "amount_total": 1000, "currency": "jpy",
+            "customer_details": {"email": "stranger@shop.example.org", "name": "山田"},
             "metadata": {"lead_id": lead, "application_id": "a-1", "plan": plan}}}})
         .to_string()
     };
@@ -62,6 +63,9 @@ async fn money_that_cant_be_matched_is_put_aside_for_a_person_with_the_reason() 
         let answer = world.send("POST", "/webhooks/stripe", &[("stripe-signature", &signature)], body).await;
         assert_eq!(answer.status, 202, "{answer:?}");
     }
+    let kept: Vec<String> = world.cloud.dead_letters().into_iter().map(|(_, message)| message.body).collect();
+    assert!(kept.iter().all(|body| body.contains("cs_9") && body.contains("1000")), "{kept:?}");
+    assert!(!kept.iter().any(|body| body.contains("stranger") || body.contains("山田")), "{kept:?}");
     assert_eq!(
         world.dead_letters(),
         [

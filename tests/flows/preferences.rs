@@ -58,6 +58,59 @@ async fn weekly_means_one_marketing_mail_a_week_and_none_is_lost() {
 }
 
 #[tokio::test]
+async fn weekly_counts_the_mails_that_came_before_it_was_chosen_too() {
+    for cap in ["", "cap = { mails = 5, days = 1 }"] {
+        let world = World::with(&two_a_day().config(&format!("[sending]\n{cap}"))).await;
+        let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+        world.until("2027-03-03T01:00:00Z").await;
+        assert_eq!(world.mails_to(HANAKO).len(), 4);
+        choose(&world, &lead_id, "topic_news=on&frequency=weekly&pause=none").await;
+        world.pass(TimeDelta::days(70)).await;
+        let mails = world.mails_to(HANAKO);
+        assert_eq!(mails.len(), 8, "{:?}", world.way_of(HANAKO));
+        assert!(mails[3..].windows(2).all(|pair| pair[1].sent_at - pair[0].sent_at >= TimeDelta::days(7)));
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_not_wanted_stays_so_while_the_funnel_is_without_it() {
+    let summer = || {
+        two_a_day().replace("funnel.toml", "id = \"news\"", "id = \"summer\"").replace(
+            "mails/news.md",
+            "\"news\"",
+            "\"summer\"",
+        )
+    };
+    let world = World::with(&two_a_day()).await;
+    let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+    choose(&world, &lead_id, "frequency=all&pause=none").await;
+    world.deploy(&summer()).await;
+    choose(&world, &lead_id, "topic_summer=on&frequency=all&pause=1").await;
+    let off = world.lead(&lead_id).await.preferences.topics_off;
+    assert_eq!(off.iter().map(|topic| topic.as_str()).collect::<Vec<_>>(), ["news"]);
+    world.deploy(&two_a_day()).await;
+    world.pass(TimeDelta::days(10)).await;
+    assert!(world.mails_to(HANAKO).iter().all(|mail| mail.tags["step"].starts_with("plain")));
+    choose(&world, &lead_id, "topic_news=on&frequency=all&pause=none").await;
+    assert!(world.lead(&lead_id).await.preferences.topics_off.is_empty());
+}
+
+#[tokio::test]
+async fn who_asks_for_the_question_again_gets_it_again() {
+    let confirm = "entry = [\"opt_in_requested\"]\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n";
+    let draft = Draft::new()
+        .double_opt_in()
+        .file("mails/confirm.md", "+++\nsubject = \"ご確認\"\npreheader = \"ご確認\"\nclass = \"transactional\"\n+++\n\n[登録を確定する]({{ confirm_url }})\n")
+        .transactional("confirm", confirm);
+    let world = World::with(&draft).await;
+    for asked in 1..=3 {
+        world.opt_in_with(HANAKO, json!({})).await;
+        assert_eq!(world.mails_to(HANAKO).len(), asked);
+        world.pass(TimeDelta::days(2)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_pause_puts_everything_off_and_then_it_goes_on_where_it_stood() {
     let world = World::with(&two_a_day()).await;
     let lead_id = world.opt_in_with(HANAKO, json!({})).await;

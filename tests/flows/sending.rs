@@ -39,6 +39,16 @@ async fn quiet_hours_put_marketing_off_till_morning_and_leave_the_rest_alone() {
 }
 
 #[tokio::test]
+async fn new_quiet_hours_hold_for_people_who_are_inside_already() {
+    let draft = || Draft::new().sequence("news", &daily("\"opted_in\"", "", 2));
+    let world = World::with(&draft()).await;
+    world.opt_in_with(HANAKO, json!({})).await;
+    world.deploy(&draft().config("[sending]\nquiet_hours = \"21:00-08:00\"")).await;
+    world.pass(TimeDelta::days(3)).await;
+    assert_eq!(world.way_of(HANAKO), ["03-02 08:00 news/day-1", "03-03 08:00 news/day-2"]);
+}
+
+#[tokio::test]
 async fn a_sequences_own_hours_and_weekdays_move_what_follows_too() {
     let more = "weekdays = [\"monday\", \"tuesday\", \"wednesday\", \"thursday\", \"friday\"]\nhours = \"07:30-20:00\"";
     let world = World::with(&Draft::new().sequence("week", &daily("\"opted_in\"", more, 7))).await;

@@ -209,3 +209,54 @@ async fn a_broadcast_whose_next_page_was_lost_goes_on() {
     world.pass(TimeDelta::hours(3)).await;
     assert_eq!(state().await, BroadcastState::Planned);
 }
+
+#[tokio::test]
+async fn a_claim_of_a_messages_last_try_ends_also_if_the_person_leaves_before_anybody_looks() {
+    let at_once = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\n";
+    let mut world = World::with(&Draft::new().sequence("welcome", at_once)).await;
+    let begun = Arc::new(AtomicUsize::new(0));
+    let seen = begun.clone();
+    // Four times its function ends at once; the fifth time, with the mail claimed.
+    world.cloud.sabotage(Some(Saboteur {
+        before: Arc::new(move |call| {
+            let verdict = match (call.function.as_str(), call.number, call.operation.as_str()) {
+                ("delivery", 1, _) if seen.fetch_add(1, Ordering::SeqCst) < 4 => {
+                    Verdict::Crash { done: false }
+                }
+                ("delivery", _, "SendEmail") => Verdict::Crash { done: false },
+                _ => Verdict::Pass,
+            };
+            Box::pin(async move { verdict })
+        }),
+        ..loses(Way::DeletedSchedule)
+    }));
+    let lead_id = world.opt_in_with("hanako@example.com", json!({})).await;
+    world.pass(TimeDelta::minutes(16)).await;
+    world.cloud.sabotage(None);
+    assert_eq!(begun.load(Ordering::SeqCst), 5);
+    assert_eq!(world.dead_letters().len(), 1);
+    let token = world.token(web::link::Purpose::Unsubscribe, &lead_id);
+    assert_eq!(world.post("/unsubscribe", &json!({"t": token})).await.status, 200);
+    world.pass(TimeDelta::minutes(10)).await;
+    let row = world.tables().engagements(&lead_id).await.unwrap().remove(0);
+    assert_eq!(row.state, EngagementState::Unknown, "{row:?}");
+    assert_eq!(world.figures("2027-03-01").await["mails_unknown"], 1);
+}
+
+#[tokio::test]
+async fn a_notice_whose_sender_stopped_and_whose_reader_left_the_team_is_a_doubt() {
+    let with_owner = Draft::new().sequence("nurture", STEPS);
+    let world = World::with(&with_owner).await;
+    world.cloud.sabotage(Some(ends_at("delivery", "SendEmail", false)));
+    let lead_id = world.opt_in_with("hanako@example.com", json!({})).await;
+    world.cloud.sabotage(None);
+    let without = with_owner.replace("sequences/nurture.toml", "for = \"owner\"", "for = \"clerk\"").replace(
+        "funnel.toml",
+        "id = \"owner\"",
+        "id = \"clerk\"",
+    );
+    world.deploy(&without).await;
+    world.pass(TimeDelta::hours(1)).await;
+    let row = world.tables().engagements(&lead_id).await.unwrap().remove(0);
+    assert_eq!(row.state, EngagementState::Unknown, "{row:?}");
+}

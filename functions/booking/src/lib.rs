@@ -181,9 +181,10 @@ impl Booking {
             let Consultation { consultation_id, lead_id, .. } = &change.consultation;
             match self.tables.consultation(consultation_id).await? {
                 // The same form again.
-                Some(known) if known.status == ConsultationStatus::Booked => {
+                Some(known) if known.status == ConsultationStatus::Booked && known.is_at(&slot) => {
                     return self.booked(request, &known);
                 }
+                // That one was called off, or moved to another time.
                 Some(_) => {
                     round += 1;
                     continue;
@@ -254,7 +255,7 @@ impl Booking {
             let (token, consultation, version) = self.managed(request, token).await?;
             // The same form again, whose link its own first sending has outdated.
             if let Ok(slot) = &slot
-                && slot.start == consultation.scheduled_date
+                && consultation.is_at(slot)
                 && consultation.status == ConsultationStatus::Booked
             {
                 return self.booked(request, &consultation);

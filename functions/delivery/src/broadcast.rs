@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use cloud::{CallError, person::Person};
 use content::funnel::Broadcast as Plan;
 use domain::{
@@ -10,7 +11,7 @@ use domain::{
     engagement::MailClass,
     id::Id,
     lead::Lead,
-    limits::{BROADCAST_PAGE, BROADCAST_TICK_SECONDS},
+    limits::{BROADCAST_PAGE, BROADCAST_SECONDS, BROADCAST_TICK_SECONDS},
     sequence::Entry,
 };
 
@@ -44,8 +45,10 @@ impl Delivery {
         let (leads, next) = self.tables.leads_page(row.after.as_ref()).await?;
         let (mut taken, mut out, mut last) = (0, BTreeMap::new(), row.after.clone());
         let (mut cut, count) = (false, leads.len());
+        let until = self.cloud.now() + TimeDelta::seconds(BROADCAST_SECONDS);
         for lead in leads {
-            if taken == most {
+            // A page that takes longer than the function may run would never be turned.
+            if taken == most || self.cloud.now() >= until && last != row.after {
                 cut = true;
                 break;
             }
@@ -83,15 +86,17 @@ impl Delivery {
         if quota.left_for_broadcasts == 0 {
             return Ok((0, QUOTA_WAIT_SECONDS));
         }
-        let tick = u64::try_from(BROADCAST_TICK_SECONDS).unwrap_or(60);
-        let wanted = plan.per_hour.map_or(u64::MAX, |hour| (u64::from(hour) * tick).div_ceil(3600));
         // A fifth of the rate stays free for mail that somebody waits for.
-        let allowed = (quota.per_second * tick * 4 / 5).max(1);
+        let allowed = quota.per_second * 3600 * 4 / 5;
+        let an_hour = plan.per_hour.map_or(allowed, |wanted| allowed.min(wanted.into())).max(1);
+        let tick = u64::try_from(BROADCAST_TICK_SECONDS).unwrap_or(60);
         let page = u64::try_from(BROADCAST_PAGE).unwrap_or(100);
-        let most = wanted.min(allowed).min(quota.left_for_broadcasts).max(1);
-        // A page is at most what a tick may take; a faster pace has more pages in a tick's time.
-        let delay = (tick * page.min(most)).div_ceil(most).max(1);
-        Ok((most, i32::try_from(delay).unwrap_or(60)))
+        let most = (an_hour * tick / 3600).max(1);
+        // A page is at most what a tick may take; a faster pace has more pages in a tick's time, a
+        // slower one than a person a tick waits longer.
+        let delay = (3600 * page.min(most)).div_ceil(an_hour);
+        let delay = i32::try_from(delay).unwrap_or(QUOTA_WAIT_SECONDS).min(QUOTA_WAIT_SECONDS);
+        Ok((most.min(quota.left_for_broadcasts), delay))
     }
 
     async fn leaves_out(&self, plan: &Plan, lead: Lead) -> Result<Option<String>, Later> {

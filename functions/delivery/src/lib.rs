@@ -28,7 +28,7 @@ use domain::{
     condition::Needs,
     engagement::{Engagement, EngagementState},
     id::Id,
-    limits::{SCORE_WATCH_DAYS, STEPS, UNKNOWN_TRIES},
+    limits::{DELIVERY_SECONDS, SCORE_WATCH_DAYS, STEPS, UNKNOWN_TRIES},
     sequence::{Act, DueStep, Enrolment, Program, Sequence, Step, Turn, turn},
     trigger::Trigger,
 };
@@ -69,14 +69,25 @@ enum Work {
     Broadcast(BroadcastTick),
 }
 
+/// How a message came.
+#[derive(Clone, Copy)]
+struct Errand {
+    /// How often it has been tried.
+    tries: u32,
+    /// Until when its batch takes on new work.
+    until: DateTime<Utc>,
+}
+
 /// A person at a step of a sequence.
+#[derive(Clone)]
 struct Place<'a> {
     sequence: &'a Sequence,
     program: &'a Program,
     enrolment: Enrolment,
     step: &'a Step,
-    /// How often this message has been tried.
-    tries: u32,
+    /// How often its message went through our own queues.
+    hops: u32,
+    errand: Errand,
 }
 
 /// What becomes of a person at a step.
@@ -116,15 +127,22 @@ impl Delivery {
         })
     }
 
-    /// Takes a batch of messages. The answer names those that have to come back.
+    /// Takes a batch of messages. The answer names those that have to come back: what could not be
+    /// done, and what there was no time for. Lambda would end the function in the middle of a mail, and
+    /// every such mail is in doubt.
     ///
     /// # Errors
     /// None.
     pub async fn handle(&self, batch: SqsEvent) -> Result<SqsBatchResponse, Error> {
         let mut answer = SqsBatchResponse::default();
+        let until = self.cloud.now() + TimeDelta::seconds(DELIVERY_SECONDS);
         for message in batch.records {
             let id = message.message_id.clone().unwrap_or_default();
-            if let Err(later) = self.message(message).await {
+            let done = match self.cloud.now() < until {
+                true => self.message(message, until).await,
+                false => Err(Later::Because("the messages before it took too long".to_owned())),
+            };
+            if let Err(later) = done {
                 tracing::warn!(error = %later, "a step was not finished");
                 let mut failure = BatchItemFailure::default();
                 failure.item_identifier = id;
@@ -134,11 +152,12 @@ impl Delivery {
         Ok(answer)
     }
 
-    async fn message(&self, message: SqsMessage) -> Result<(), Later> {
+    async fn message(&self, message: SqsMessage, until: DateTime<Utc>) -> Result<(), Later> {
         let tries = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+        let errand = Errand { tries: tries.unwrap_or(1), until };
         let body = message.body.unwrap_or_default();
         match serde_json::from_str(&body) {
-            Ok(Work::Step(work)) => self.work(work, tries.unwrap_or(1)).await,
+            Ok(Work::Step(work)) => self.work(work, errand).await,
             Ok(Work::Broadcast(tick)) => self.tick(&tick).await,
             Err(_) => {
                 let event = serde_json::from_str(&body).unwrap_or(serde_json::Value::String(body));
@@ -149,10 +168,10 @@ impl Delivery {
     }
 
     /// Takes the step that is due, and those after it that are due at once.
-    async fn work(&self, mut work: DueStep, tries: u32) -> Result<(), Later> {
+    async fn work(&self, mut work: DueStep, errand: Errand) -> Result<(), Later> {
         // Steps lead forward only, so this many are all there can be.
         for _ in 0..STEPS {
-            match self.turn(&work, tries).await? {
+            match self.turn(&work, errand).await? {
                 Some(next) => work = next,
                 None => break,
             }
@@ -160,12 +179,12 @@ impl Delivery {
         Ok(())
     }
 
-    async fn turn(&self, work: &DueStep, tries: u32) -> Result<Option<DueStep>, Later> {
+    async fn turn(&self, work: &DueStep, errand: Errand) -> Result<Option<DueStep>, Later> {
         let Some(enrolment) = self.tables.enrolment(&work.lead_id, &work.enrolment_id).await? else {
             return Ok(None);
         };
         let Some(sequence) = self.funnel.sequence(&enrolment.sequence) else {
-            if tries < UNKNOWN_TRIES {
+            if errand.tries < UNKNOWN_TRIES {
                 return Err(Later::Because("this version of the funnel has no such sequence".to_owned()));
             }
             self.end_claims(work).await?;
@@ -181,7 +200,15 @@ impl Delivery {
         if matches!(turn, Turn::Outdated | Turn::Lost | Turn::Pass(..)) {
             self.end_claims(work).await?;
         }
-        let (step, outcome) = match turn {
+        let at = |step| Place {
+            sequence,
+            program: &program,
+            enrolment: enrolment.clone(),
+            step,
+            hops: work.hops,
+            errand,
+        };
+        let (place, outcome) = match turn {
             Turn::Outdated => return Ok(None),
             Turn::Lost => return self.leave(enrolment, "the sequence has no such step any more").await,
             Turn::Watch => return self.look(sequence, enrolment, work.hops).await,
@@ -191,27 +218,22 @@ impl Delivery {
             }
             Turn::Pass(step, reason) => {
                 self.skip(sequence, &enrolment, step, reason).await?;
-                (step, Outcome::On { to: step.next.clone(), why: format!("{} settled: {reason}", step.id) })
+                let why = format!("{} settled: {reason}", step.id);
+                (at(step), Outcome::On { to: step.next.clone(), why })
             }
             Turn::Take(step) => {
-                let place = Place { sequence, program: &program, enrolment: enrolment.clone(), step, tries };
-                (step, self.take(&place).await?)
+                let place = at(step);
+                let outcome = self.take(&place).await?;
+                (place, outcome)
             }
         };
-        self.settle(sequence, &program, enrolment, step, outcome, work.hops).await
+        self.settle(place, outcome).await
     }
 
-    /// Moves the person, and says what is due at once after that.
-    async fn settle(
-        &self,
-        sequence: &Sequence,
-        program: &Program,
-        enrolment: Enrolment,
-        step: &Step,
-        outcome: Outcome,
-        hops: u32,
-    ) -> Result<Option<DueStep>, Later> {
-        let (now, before) = (self.cloud.now(), enrolment.clone());
+    /// Moves the person, and says what is due at once after that, if there is time for it.
+    async fn settle(&self, place: Place<'_>, outcome: Outcome) -> Result<Option<DueStep>, Later> {
+        let Place { sequence, program, step, hops, errand, .. } = place;
+        let (now, enrolment, before) = (self.cloud.now(), place.enrolment.clone(), place.enrolment.clone());
         let zone = self.zone(&enrolment.lead_id).await?;
         let decided = |enrolment: Enrolment, why: &str| enrolment.decided(&step.id, why.to_owned(), now);
         let after = match outcome {
@@ -231,10 +253,10 @@ impl Delivery {
         {
             // It came true between our look and our waiting, when the relay saw nobody wait.
             let outcome = Outcome::Decided { to: then.clone(), why: format!("{} is true", test.text) };
-            return Box::pin(self.settle(sequence, program, after, step, outcome, hops)).await;
+            return Box::pin(self.settle(Place { enrolment: after, ..place }, outcome)).await;
         }
         match (after.step.as_ref(), after.next_due) {
-            (Some(step), Some(due)) if due <= now => Ok(Some(DueStep {
+            (Some(step), Some(due)) if due <= now && now < errand.until => Ok(Some(DueStep {
                 lead_id: after.lead_id.clone(),
                 enrolment_id: after.enrolment_id.clone(),
                 generation: after.generation,

@@ -19,7 +19,7 @@ use domain::{
     id::Id,
     lead::Lead,
     limits::{CONFLICT_RETRIES, HELD_DAYS, PERSONAL_LINK_DAYS, SES_PAUSE_MINUTES, UNKNOWN_TRIES},
-    sending::{Gate, Sending, gate},
+    sending::{Gate, Sending, Window, gate},
     sequence::{Enrolment, EnrolmentState, Sequence, Step},
 };
 use web::link::Purpose;
@@ -61,7 +61,7 @@ impl Delivery {
         }
         let Claim::Send { attempt } = decision else { return Ok(settled(place)) };
         let Some(mail) = self.funnel.mail(mail_id) else {
-            if place.tries < UNKNOWN_TRIES {
+            if place.errand.tries < UNKNOWN_TRIES {
                 return Err(Later::Because("this version of the funnel has no such mail".to_owned()));
             }
             return self.not_sent(place, &format!("the funnel has no mail {mail_id} any more")).await;
@@ -101,11 +101,14 @@ impl Delivery {
             return Ok(Try::Ended(outcome));
         }
         let lead = &addressee.person.lead;
+        // Hours that the business has set since she entered hold for her too.
+        let general = self.funnel.window.iter().filter(|_| place.sequence.class == MailClass::Marketing);
+        let windows: Vec<Window> = general.chain(&place.program.windows).cloned().collect();
         let sending = Sending {
             class: place.sequence.class,
             asks_confirmation: place.sequence.asks_confirmation(),
             topics: &mail.topics,
-            windows: &place.program.windows,
+            windows: &windows,
             cap: self.funnel.cap,
             zone: lead.time_zone.unwrap_or(self.funnel.time_zone),
         };

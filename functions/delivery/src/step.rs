@@ -183,7 +183,7 @@ impl Delivery {
         let to = place.step.next.clone();
         match self.webhooks.post(url, id.as_str(), &body, now).await {
             Ok(()) => Ok(Outcome::On { to, why: format!("{} done", place.step.id) }),
-            Err(error) if place.tries < WEBHOOK_TRIES => Err(Later::Because(error.to_string())),
+            Err(error) if place.errand.tries < WEBHOOK_TRIES => Err(Later::Because(error.to_string())),
             Err(error) => {
                 tracing::error!(lead_id = %person.lead.lead_id, step = %place.step.id, %error, "a webhook was given up");
                 Ok(Outcome::Decided { to, why: format!("given up: {error}") })

@@ -95,7 +95,10 @@ impl EmailEvents {
     async fn take(&self, notice: &Notice) -> Result<(), CallError> {
         if let News::Touched(touch) = &notice.news {
             // It becomes a fact when it comes from the queue.
-            return self.touch(notice, touch).await.map(|_| ());
+            return match self.touch(notice, touch).await? {
+                Some(row) => self.prove(notice, &row).await,
+                None => Ok(()),
+            };
         }
         if let Some(cause) = notice.news.closes_address() {
             self.suppress(&notice.lead_id, cause, notice.at).await?;
@@ -107,15 +110,7 @@ impl EmailEvents {
             tracing::info!(lead_id = %notice.lead_id, "a mail that had arrived was answered by a machine");
             return Ok(());
         }
-        // Delivery has mostly noted itself that SES took the mail; where it could not, any news of the
-        // mail tells. The fact comes before the note, by which a second look would take it for told.
-        let doubted = matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
-        if let Some(sent) = notice.proves_send().filter(|_| doubted || notice.news == News::Sent) {
-            self.tell(&sent, sent.at).await?;
-            if doubted {
-                self.note(&sent).await?;
-            }
-        }
+        self.prove(notice, &row).await?;
         if notice.news == News::Sent {
             return Ok(());
         }
@@ -125,6 +120,19 @@ impl EmailEvents {
             self.count_soft_bounces(notice).await?;
         }
         self.tell(notice, notice.at).await
+    }
+
+    /// Delivery has mostly noted itself that SES took the mail; where it could not, any news of the mail
+    /// tells. The fact comes before the note, by which a second look would take it for told.
+    async fn prove(&self, notice: &Notice, row: &Engagement) -> Result<(), CallError> {
+        let doubted = matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
+        if let Some(sent) = notice.proves_send().filter(|_| doubted || notice.news == News::Sent) {
+            self.tell(&sent, sent.at).await?;
+            if doubted {
+                self.note(&sent).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn note(&self, notice: &Notice) -> Result<(), CallError> {
@@ -157,8 +165,8 @@ impl EmailEvents {
         let Some(row) = self.touch(notice, touch).await? else { return Ok(()) };
         // One that the row had no room for repeats what was told already.
         let Some(judged) = row.verdict(touch) else { return Ok(()) };
-        // A mail that is opened again on another day was opened once.
-        let first = row.opened_at.filter(|_| judged.link.is_none() && !judged.machine);
+        // A mail that is opened again on another day, or a link that is followed again, is no new fact.
+        let first = row.touches.iter().find(|touch| touch.is_the_fact_of(judged)).map(|touch| touch.at);
         let notice = Notice { news: News::Touched(judged.clone()), ..notice.clone() };
         self.tell(&notice, first.unwrap_or(notice.at)).await
     }

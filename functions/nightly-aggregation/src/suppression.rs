@@ -52,8 +52,11 @@ impl NightlyAggregation {
                 return self.suppression_list.remove(&email).await;
             }
             let (Some(reason), Some(told)) = (reason, lead::listed(known)) else { return Ok(()) };
-            self.suppression_list.put(&email, reason).await?;
-            put = true;
+            put = self.suppression_list.put(&email, reason).await?;
+            if !put {
+                // Nobody else's mail waits for it: SES writes to no address that it takes for none.
+                tracing::error!(%lead_id, "SES takes a closed address for none; it is only on our list");
+            }
             if self.tables.put_lead(&told).await? {
                 return Ok(());
             }

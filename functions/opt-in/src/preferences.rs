@@ -1,10 +1,9 @@
 //! The preference page: which topics, how often, a pause, and the way out or back in.
 
-use std::collections::BTreeSet;
-
 use chrono::TimeDelta;
 use content::{Form as PageForm, FormError, PreferencesForm, format};
 use domain::{
+    id::Id,
     lead::{self, Lead, Mailing, Preferences},
     limits::PAUSE_DAYS,
 };
@@ -66,13 +65,12 @@ impl OptIn {
 
     /// The form as it is sent: a topic whose box is not ticked is not wanted.
     fn read_preferences(&self, mut form: Form, lead: &Lead) -> Result<Preferences, Problem> {
-        let topics_off: BTreeSet<_> = self
-            .funnel
-            .topics
-            .iter()
-            .filter(|topic| !form.checked(&format!("topic_{}", topic.id)))
-            .map(|topic| topic.id.clone())
-            .collect();
+        let topics = &self.funnel.topics;
+        let off = topics.iter().filter(|topic| !form.checked(&format!("topic_{}", topic.id)));
+        // What she does not want stays so while the funnel has no such topic: it may come back.
+        let known = |id: &Id| topics.iter().any(|topic| topic.id == *id);
+        let gone = lead.preferences.topics_off.iter().filter(|id| !known(id));
+        let topics_off = off.map(|topic| topic.id.clone()).chain(gone.cloned()).collect();
         let per_week = match form.text("frequency").unwrap_or("all") {
             "all" => None,
             "weekly" => Some(1),

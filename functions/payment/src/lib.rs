@@ -184,9 +184,29 @@ impl Payments {
 
     /// Money that can't be matched must not be lost: a person looks at it. Stripe is told that it
     /// arrived, since sending it again would change nothing.
+    ///
+    /// Put aside is what finds it at Stripe, not who paid: an account that sells by other means too tells
+    /// of people who have nothing to do with this funnel.
     async fn put_aside(&self, reason: &str, request: &Request) -> Result<Answer, Failure> {
-        let event = serde_json::from_slice(request.body()?).unwrap_or(serde_json::Value::Null);
-        self.dead_letters.put(reason, event).await?;
+        let event: serde_json::Value = serde_json::from_slice(request.body()?).unwrap_or_default();
+        let paid = &event["data"]["object"];
+        let kept = json!({
+            "id": event["id"],
+            "type": event["type"],
+            "created": event["created"],
+            "data": {"object": {
+                "id": paid["id"],
+                "payment_intent": paid["payment_intent"],
+                "amount_total": paid["amount_total"],
+                "currency": paid["currency"],
+                "metadata": {
+                    "lead_id": paid["metadata"]["lead_id"],
+                    "application_id": paid["metadata"]["application_id"],
+                    "plan": paid["metadata"]["plan"],
+                },
+            }},
+        });
+        self.dead_letters.put(reason, kept).await?;
         Ok(answer::json(202, &json!({"status": "put aside", "reason": reason})))
     }
 

@@ -154,7 +154,8 @@ impl Relay {
         let entry = Entry { anchor: self.anchor(sequence, &entry, zone).await?, ..entry };
         let planned = sequence.enrol(entry, now, zone);
         self.keep_program(sequence).await?;
-        let again = sequence.again || sequence.topic().is_some();
+        // Who asks anew has not found the question, or was away: the page sends her to her mailbox.
+        let again = sequence.again || sequence.topic().is_some() || sequence.asks_confirmation();
         if self.tables.enrol(&planned, again).await? {
             tracing::info!(lead_id = %planned.lead_id, enrolment_id = planned.enrolment_id, "a lead was enrolled");
             self.timers.set(&planned, sequence.class, 0, now).await?;
@@ -166,7 +167,7 @@ impl Relay {
             Some(known) if known.is_watching() && known.state == EnrolmentState::Active => {
                 if self.tables.move_enrolment(&known, &planned).await? {
                     self.timers.set(&planned, sequence.class, 0, now).await?;
-                    self.timers.clear(&known).await?;
+                    self.timers.abandon(&known, sequence.class, now).await?;
                 }
                 self.leave_for(sequence, event, &planned.lead_id).await
             }

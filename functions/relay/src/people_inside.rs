@@ -2,6 +2,7 @@
 
 use cloud::{CallError, person::Person};
 use domain::{
+    engagement::MailClass,
     event::Event,
     id::Id,
     relay::stops,
@@ -20,7 +21,7 @@ impl Relay {
         for enrolment in self.tables.enrolments(lead_id).await? {
             let Some(sequence) = self.funnel.sequence(&enrolment.sequence) else { continue };
             if stops(event, sequence, &enrolment) {
-                self.stop(enrolment, event.fact.name()).await?;
+                self.stop(enrolment, sequence.class, event.fact.name()).await?;
             } else if enrolment.waiting && enrolment.state == EnrolmentState::Active {
                 self.end_wait(event, sequence, enrolment).await?;
             } else if enrolment.decisions.last().is_some_and(|last| last.why.ends_with(CAME_TRUE)) {
@@ -46,19 +47,19 @@ impl Relay {
                     && !enrolment.is_watching()
                     && enrolment.since() < to_the_second(event.occurred_at)
                 {
-                    self.stop(enrolment, &format!("entered {}", entered.id)).await?;
+                    self.stop(enrolment, sequence.class, &format!("entered {}", entered.id)).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn stop(&self, mut enrolment: Enrolment, why: &str) -> Result<(), CallError> {
+    async fn stop(&self, mut enrolment: Enrolment, class: MailClass, why: &str) -> Result<(), CallError> {
         // It may take a step while we look; then we look again.
         while let Some(stopped) = enrolment.clone().stop(why) {
             if self.tables.move_enrolment(&enrolment, &stopped).await? {
                 tracing::info!(lead_id = %enrolment.lead_id, enrolment_id = enrolment.enrolment_id, "an enrolment was stopped");
-                return self.timers.clear(&enrolment).await;
+                return self.timers.abandon(&enrolment, class, self.cloud.now()).await;
             }
             let generation = enrolment.generation;
             match self.tables.enrolment(&enrolment.lead_id, &enrolment.enrolment_id).await? {
@@ -98,7 +99,7 @@ impl Relay {
         // If it has moved on by itself meanwhile, delivery has seen the same.
         if self.tables.move_enrolment(&enrolment, &next).await? {
             self.timers.set(&next, sequence.class, 0, now).await?;
-            self.timers.clear(&enrolment).await?;
+            self.timers.abandon(&enrolment, sequence.class, now).await?;
         }
         Ok(())
     }

@@ -168,6 +168,7 @@ pub fn cloud_of(local: &LocalCloud, function: &str) -> Cloud {
         sdk: local.sdk_config(),
         env: Env::from_map(environment.unwrap_or_default()),
         http: local.connector(),
+        mail: local.connector(),
     }
 }
 

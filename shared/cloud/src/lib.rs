@@ -44,6 +44,10 @@ pub struct Cloud {
     pub env: Env,
     /// Plain HTTPS to third parties, over the connector that the SDK's clients use.
     pub http: SharedHttpConnector,
+    /// The way to SES for mail, which keeps no connection for later. A Lambda is frozen between two
+    /// events; a kept connection may have ended meanwhile, which shows only when the mail is on its way:
+    /// it would be in doubt, and a marketing mail in doubt is never sent again.
+    pub mail: SharedHttpConnector,
 }
 
 impl Cloud {
@@ -77,14 +81,16 @@ impl Cloud {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .build();
-        let connector = SharedHttpConnector::new(
-            Connector::builder()
-                .connector_settings(patience)
+        let connector = |idle: usize| {
+            let builder = Connector::builder()
+                .connector_settings(patience.clone())
                 .sleep_impl(TokioSleep::new())
-                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-                .build(),
-        );
-        let shared = connector.clone();
+                .pool_max_idle_per_host(idle)
+                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring));
+            SharedHttpConnector::new(builder.build())
+        };
+        let http = connector(usize::MAX);
+        let shared = http.clone();
         let mut sdk = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
@@ -93,7 +99,7 @@ impl Cloud {
             .sleep_impl(TokioSleep::new())
             .time_source(SystemTimeSource::new());
         sdk.set_endpoint_url(endpoint);
-        Self { sdk: sdk.build(), env, http: connector }
+        Self { sdk: sdk.build(), env, http, mail: connector(0) }
     }
 
     /// Where the funnel's files are: `FUNNEL` (default `funnel`) in the function's zip.

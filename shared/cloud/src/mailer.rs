@@ -13,11 +13,11 @@ use aws_sdk_sesv2::{
     primitives::Blob,
     types::{Attachment, Body, Content, Destination, EmailContent, Message, MessageHeader, MessageTag},
 };
-use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::{http::http_client_fn, result::ConnectorError};
 use aws_smithy_types::error::display::DisplayErrorContext;
 use chrono::{DateTime, TimeDelta, Utc};
 use data_encoding::BASE64;
-use domain::limits::{DOUBTS_IN_A_ROW, SES_PAUSE_MINUTES};
+use domain::limits::{SES_PAUSE_MINUTES, SILENCE_IN_A_ROW};
 
 use crate::{CallError, Cloud, StartError};
 
@@ -69,13 +69,13 @@ pub struct Mailer {
     client: Client,
     configuration_set: String,
     cloud: Cloud,
-    doubts: Arc<Mutex<Doubts>>,
+    silence: Arc<Mutex<Silence>>,
 }
 
-/// Sends whose answers were lost, one after the other. While SES answers nobody, every mail that is
-/// handed to it would be in doubt for good.
+/// Sends that SES left without a word, one after the other. While it answers nobody, every mail that is
+/// handed to it would be in doubt for good, or would wait in vain for a connection.
 #[derive(Debug, Default)]
-struct Doubts {
+struct Silence {
     in_a_row: u32,
     rests_until: Option<DateTime<Utc>>,
 }
@@ -87,7 +87,11 @@ impl Mailer {
     /// # Errors
     /// [`StartError`] if the configuration set's name is missing.
     pub fn new(cloud: &Cloud) -> Result<Self, StartError> {
-        let mut config = Config::from(&cloud.sdk).to_builder().retry_config(RetryConfig::disabled());
+        let way = cloud.mail.clone();
+        let mut config = Config::from(&cloud.sdk)
+            .to_builder()
+            .retry_config(RetryConfig::disabled())
+            .http_client(http_client_fn(move |_, _| way.clone()));
         if let Ok(url) = cloud.env.get("AWS_ENDPOINT_URL_SESV2") {
             config = config.endpoint_url(url);
         }
@@ -95,7 +99,7 @@ impl Mailer {
             client: Client::from_conf(config.build()),
             configuration_set: cloud.env.get("CONFIGURATION_SET")?,
             cloud: cloud.clone(),
-            doubts: Arc::default(),
+            silence: Arc::default(),
         })
     }
 
@@ -127,6 +131,7 @@ impl Mailer {
             return Err(SendError::NotNow("it left the last mails without an answer".to_owned()));
         }
         let (to, reply_to, from) = (mail.to.clone(), mail.reply_to.clone(), mail.from.clone());
+        let sender = address(&mail.from).to_owned();
         let tags = mail
             .tags
             .iter()
@@ -143,22 +148,24 @@ impl Mailer {
             .set_email_tags(Some(tags))
             .send()
             .await;
-        let told = answer.map(|answer| answer.message_id.unwrap_or_default()).map_err(classify);
-        self.heard(matches!(told, Err(SendError::Unknown(_))));
+        let told = answer.map(|answer| answer.message_id.unwrap_or_default());
+        let silent = matches!(&told, Err(error) if !answered(error));
+        let told = told.map_err(|error| classify(error, &sender));
+        self.heard(silent || matches!(told, Err(SendError::Unknown(_))));
         told
     }
 
     fn rests(&self) -> bool {
-        let doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        doubts.rests_until.is_some_and(|until| self.cloud.now() < until)
+        let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        silence.rests_until.is_some_and(|until| self.cloud.now() < until)
     }
 
-    fn heard(&self, doubtful: bool) {
-        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        doubts.in_a_row = if doubtful { doubts.in_a_row + 1 } else { 0 };
-        if doubts.in_a_row >= DOUBTS_IN_A_ROW {
-            tracing::error!(doubts = doubts.in_a_row, "SES does not answer; no mail for a while");
-            doubts.rests_until = Some(self.cloud.now() + TimeDelta::minutes(SES_PAUSE_MINUTES));
+    fn heard(&self, nothing: bool) {
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        silence.in_a_row = if nothing { silence.in_a_row + 1 } else { 0 };
+        if silence.in_a_row >= SILENCE_IN_A_ROW {
+            tracing::error!(sends = silence.in_a_row, "SES does not answer; no mail for a while");
+            silence.rests_until = Some(self.cloud.now() + TimeDelta::minutes(SES_PAUSE_MINUTES));
         }
     }
 }
@@ -220,11 +227,34 @@ fn without_addresses(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn classify(error: SdkError<SendEmailError>) -> SendError {
+/// The bare address of `name <address>`.
+fn address(mailbox: &str) -> &str {
+    let bare = mailbox.rsplit_once('<').map_or(mailbox, |(_, address)| address);
+    bare.trim_end_matches('>').trim()
+}
+
+/// Whether a refusal is about the sender's identity: `Email address is not verified. The following
+/// identities failed the check in region AP-NORTHEAST-1: coach@example.com, ...`. That is mended for all
+/// mails at once; in SES's sandbox a recipient may be named alone, and no other mail has to do with it.
+fn sender_is_not_verified(message: &str, sender: &str) -> bool {
+    let Some((_, rest)) = message.split_once("not verified") else { return false };
+    let domain = sender.rsplit_once('@').map_or(sender, |(_, domain)| domain);
+    let named = rest.rsplit_once(": ").map_or(rest, |(_, identities)| identities);
+    named.split(',').map(address).any(|identity| {
+        [sender, domain].iter().any(|own| own.eq_ignore_ascii_case(identity.trim_end_matches('.')))
+    })
+}
+
+fn classify(error: SdkError<SendEmailError>, sender: &str) -> SendError {
     let told = without_addresses(&DisplayErrorContext(&error).to_string());
     match &error {
         SdkError::ConstructionFailure(_) => SendError::Refused(told),
         SdkError::ServiceError(answer) => match answer.err() {
+            SendEmailError::MessageRejected(rejected)
+                if sender_is_not_verified(rejected.message().unwrap_or_default(), sender) =>
+            {
+                SendError::NotNow(told)
+            }
             // The mail itself is at fault.
             SendEmailError::MessageRejected(_) | SendEmailError::BadRequestException(_) => {
                 SendError::Refused(told)
@@ -239,6 +269,11 @@ fn classify(error: SdkError<SendEmailError>) -> SendError {
         }
         _ => SendError::Unknown(told),
     }
+}
+
+/// Whether SES said anything at all.
+fn answered(error: &SdkError<SendEmailError>) -> bool {
+    !matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_))
 }
 
 /// Whether there was no connection that a request could have gone over.
@@ -336,6 +371,57 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let told = at(&format!("http://{closed}")).send(mail()).await.unwrap_err();
         assert_eq!(kind(&told), "not now", "nobody listens: {told}");
+    }
+
+    #[tokio::test]
+    async fn a_mail_waits_until_its_sender_is_verified_and_is_given_up_if_only_its_reader_is_not() {
+        let failed = "Email address is not verified. The following identities failed the check in region AP-NORTHEAST-1: ";
+        for (identities, expected) in [
+            ("a@example.com", "not now"),
+            ("A@Example.com, reader@example.org", "not now"),
+            ("道 <a@example.com>", "not now"),
+            ("example.com", "not now"),
+            ("reader@example.com", "refused"),
+            ("reader@example.org", "refused"),
+        ] {
+            let answer = format!(r#"{{"__type":"MessageRejected","message":"{failed}{identities}"}}"#);
+            let told = facing(Some((400, &answer))).send(mail()).await.unwrap_err();
+            assert_eq!(kind(&told), expected, "{identities}");
+            assert!(!told.to_string().contains('@'), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ses_is_left_alone_after_three_sends_that_found_no_way_to_it() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mailer = at(&format!("http://{closed}"));
+        for _ in 0..SILENCE_IN_A_ROW {
+            assert!(!mailer.rests());
+            assert_eq!(kind(&mailer.send(mail()).await.unwrap_err()), "not now");
+        }
+        assert!(mailer.rests());
+    }
+
+    #[tokio::test]
+    async fn no_mail_goes_over_a_connection_that_was_kept_from_an_earlier_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mailer = at(&format!("http://{}", listener.local_addr().unwrap()));
+        // Takes one mail a connection, which stays open and is never looked at again.
+        std::thread::spawn(move || {
+            let mut kept = vec![];
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 16 * 1024];
+                assert!(stream.read(&mut request).unwrap() > 0);
+                let body = r#"{"MessageId":"m"}"#;
+                let head = format!("HTTP/1.1 200 x\r\ncontent-length: {}\r\n\r\n", body.len());
+                stream.write_all((head + body).as_bytes()).unwrap();
+                kept.push(stream);
+            }
+        });
+        for _ in 0..2 {
+            assert_eq!(mailer.send(mail()).await.unwrap(), "m");
+        }
     }
 
     fn kind(error: &SendError) -> &'static str {

@@ -43,18 +43,25 @@ impl SuppressionList {
         Self { client: Client::new(&cloud.sdk), sleep: cloud.sleep(), called: AtomicBool::new(false) }
     }
 
-    /// Puts an address on the list. One that stands there already stays there.
+    /// Puts an address on the list. One that stands there already stays there. `false` if SES takes it
+    /// for no address.
     ///
     /// # Errors
-    /// [`CallError`] if SES does not take it.
-    pub async fn put(&self, address: &EmailAddress, reason: ListReason) -> Result<(), CallError> {
+    /// [`CallError`] if SES does not do it.
+    pub async fn put(&self, address: &EmailAddress, reason: ListReason) -> Result<bool, CallError> {
         self.turn().await;
         let reason = match reason {
             ListReason::Bounce => SuppressionListReason::Bounce,
             ListReason::Complaint => SuppressionListReason::Complaint,
         };
         let put = self.client.put_suppressed_destination().email_address(address.as_str()).reason(reason);
-        put.send().await.map(|_| ()).map_err(|error| refused("putting an address on SES's list", &error))
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_bad_request_exception()) => {
+                Ok(false)
+            }
+            Err(error) => Err(refused("putting an address on SES's list", &error)),
+        }
     }
 
     /// Takes an address off the list. One that does not stand there is as good as taken off.

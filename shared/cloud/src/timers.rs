@@ -106,6 +106,25 @@ impl Timers {
         }
     }
 
+    /// Somebody else than its step's sender has moved an enrolment on: its timer goes.
+    ///
+    /// If the step's time has come already, it is queued a last time instead. Its sender may have stopped
+    /// half way, and nobody but the step's message ever looks at the claim that it left behind.
+    ///
+    /// # Errors
+    /// [`CallError`] if Scheduler, or the queue, could not be asked.
+    pub async fn abandon(
+        &self,
+        enrolment: &Enrolment,
+        class: MailClass,
+        now: DateTime<Utc>,
+    ) -> Result<(), CallError> {
+        match enrolment.next_due.is_some_and(|due| due <= now) {
+            true => self.set(enrolment, class, 0, now).await,
+            false => self.clear(enrolment).await,
+        }
+    }
+
     /// Takes the enrolment's timer away. A timer that is gone, or fires all the same, does no harm.
     ///
     /// # Errors

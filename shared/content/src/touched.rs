@@ -245,7 +245,7 @@ fn held(steps: &[&Step], after: &Funnel) -> Vec<String> {
     let lost = steps.iter().filter_map(|step| {
         let mail = step.mail().filter(|mail| after.mail(mail).is_none())?;
         Some(format!(
-            "the mail `{mail}` is gone, but the old version sends it at `{}`: whoever comes there is held until it is back",
+            "the mail `{mail}` is gone, but the old version sends it at `{}`: whoever comes there goes on without it",
             step.id
         ))
     });

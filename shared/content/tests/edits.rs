@@ -58,7 +58,7 @@ fn who_follows_goes_on_in_the_new_version() {
     broadcast-news: changed
       step `mail` changed: does send "day-6" instead of send "day-7"
       > people inside finish the version that they entered; who enters from now on gets the new one
-      > the mail `day-7` is gone, but the old version sends it at `mail`: whoever comes there is held until it is back
+      > the mail `day-7` is gone, but the old version sends it at `mail`: whoever comes there goes on without it
     nurture: changed
       step `day-3` changed: comes at +3d 08:00 instead of +3d 07:00
       step `day-4` changed: does send "day-5" instead of send "day-4"
@@ -69,7 +69,7 @@ fn who_follows_goes_on_in_the_new_version() {
       > `day-3` comes at +3d 08:00 instead of +3d 07:00 for people at `day-1` or `day-2`; who stands at it keeps the time that she has
       > `last` is new for people at `day-1`, `day-2`, `day-3`, `day-4`, `day-5` or `day-6`
       > people standing at removed `day-7` finish the old version
-      > the mail `day-7` is gone, but the old version sends it at `day-7`: whoever comes there is held until it is back
+      > the mail `day-7` is gone, but the old version sends it at `day-7`: whoever comes there goes on without it
     order: changed
       step `read` changed: does wait_for 'opened("day-1") or clicked("day-5")' within 3d instead of wait_for 'opened("day-1") or clicked("day-4", "booking_url")' within 3d
       > people inside finish the version that they entered; who enters from now on gets the new one

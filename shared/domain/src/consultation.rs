@@ -215,6 +215,11 @@ pub struct Consultation {
 }
 
 impl Consultation {
+    /// Whether it is at that time, with that host.
+    pub fn is_at(&self, slot: &Slot) -> bool {
+        self.scheduled_date == slot.start && self.host == slot.host
+    }
+
     /// The agendas in which it may stand. How long the pause after it was when it was booked is not
     /// known any more; with it, it is shorter than a day (both are 480 minutes at most), so it ends
     /// on the next one at the latest.
@@ -265,7 +270,7 @@ pub enum ConsultationError {
 }
 
 /// Books a slot. The id follows from person and slot, so the same request twice is one booking.
-/// `round` counts the person's earlier bookings of this very slot that were cancelled.
+/// `round` counts the person's earlier bookings of this very slot that were cancelled or moved.
 pub fn book(
     lead_id: &Id,
     slot: &Slot,

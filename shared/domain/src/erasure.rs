@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn anonymous_facts_name_nobody_and_count_the_same() {
-        let secrets = ["l-1", "v-1", "\"c-1", "a-1", "u-1", "hanako", "nurture_1", "同意", "家"];
+        let secrets =
+            ["l-1", "v-1", "\"c-1", "a-1", "u-1", "hanako", "nurture_1", "同意", "家", "8f3a", "03:25"];
         let count = |events: &[Event]| {
             let mut day = DayCount::new("2026-11-22".parse().unwrap());
             events.iter().for_each(|event| day.add(event));
@@ -172,7 +173,16 @@ mod tests {
         let consent = person().lead.consent;
         let all = FactKind::ALL.map(fact).into_iter().map(|mut fact| {
             match &mut fact {
-                Fact::OptedIn { visitor_id, .. } => *visitor_id = Some(id("v-1")),
+                Fact::OptedIn { visitor_id, source, .. } => {
+                    *visitor_id = Some(id("v-1"));
+                    *source = Some("a friend of hanako's".to_owned());
+                }
+                Fact::OptInRequested { source, .. } => *source = Some("hanako".to_owned()),
+                Fact::MailClicked { link, .. } => *link = "https://shop.example.com/carts/8f3a".to_owned(),
+                Fact::ConsultationBooked { scheduled_date, .. }
+                | Fact::ConsultationRescheduled { scheduled_date, .. } => {
+                    *scheduled_date = at("2026-11-30T03:25:00Z");
+                }
                 Fact::Told { values: told, .. } => told.clone_from(&values),
                 _ => {}
             }

@@ -57,12 +57,14 @@ impl Event {
     }
 
     /// The fact as others may hear of it: without the consent's words and places, and without what
-    /// another system told of the person.
+    /// another system told of the person, which a link may hold too (a cart's, a parcel's).
     pub fn without_personal_data(&self) -> Self {
-        let fact = match &self.fact {
-            Fact::Told { fact, .. } => Fact::Told { fact: fact.clone(), values: BTreeMap::new() },
-            other => other.clone(),
-        };
+        let mut fact = self.fact.clone();
+        match &mut fact {
+            Fact::Told { values, .. } => values.clear(),
+            Fact::MailClicked { link, .. } => *link = site(link).to_owned(),
+            _ => {}
+        }
         Self { consent: None, fact, ..self.clone() }
     }
 
@@ -78,8 +80,10 @@ impl Event {
                 *referrer = None;
                 utm.clear();
             }
-            Fact::OptedIn { visitor_id, utm, .. } => {
+            Fact::OptInRequested { source, .. } => *source = None,
+            Fact::OptedIn { visitor_id, source, utm, .. } => {
                 *visitor_id = None;
+                *source = None;
                 utm.clear();
             }
             Fact::MailSent { engagement_id, .. }
@@ -91,9 +95,12 @@ impl Event {
             | Fact::MailComplained { engagement_id, .. } => {
                 *engagement_id = new_id("m", engagement_id).to_string();
             }
-            Fact::ConsultationBooked { consultation_id, .. }
-            | Fact::ConsultationRescheduled { consultation_id, .. }
-            | Fact::ConsultationCancelled { consultation_id, .. }
+            Fact::ConsultationBooked { consultation_id, scheduled_date, .. }
+            | Fact::ConsultationRescheduled { consultation_id, scheduled_date, .. } => {
+                *consultation_id = new_id("c", consultation_id.as_str());
+                *scheduled_date = to_the_hour(*scheduled_date);
+            }
+            Fact::ConsultationCancelled { consultation_id, .. }
             | Fact::ConsultationHeld { consultation_id }
             | Fact::ConsultationMissed { consultation_id } => {
                 *consultation_id = new_id("c", consultation_id.as_str());
@@ -102,8 +109,7 @@ impl Event {
                 *application_id = new_id("a", application_id.as_str());
             }
             Fact::CustomerPaid { customer_id, .. } => *customer_id = new_id("u", customer_id.as_str()),
-            Fact::OptInRequested { .. }
-            | Fact::Unsubscribed {}
+            Fact::Unsubscribed {}
             | Fact::PreferencesChanged {}
             | Fact::PageSeen { .. }
             | Fact::Tagged { .. }
@@ -114,8 +120,7 @@ impl Event {
         Self {
             event_id: format!("{ERASED}{}", new_id("e", &self.event_id)),
             day: self.day,
-            // To the hour: the second of a click could be looked up elsewhere.
-            occurred_at: self.occurred_at.duration_trunc(TimeDelta::hours(1)).unwrap_or(self.occurred_at),
+            occurred_at: to_the_hour(self.occurred_at),
             lead_id: None,
             consent: None,
             fact,
@@ -159,6 +164,19 @@ impl Event {
             },
         }
     }
+}
+
+/// The second of a click, or of a talk, could be looked up elsewhere.
+fn to_the_hour(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.duration_trunc(TimeDelta::hours(1)).unwrap_or(at)
+}
+
+/// Where a link leads, without the page: `https://shop.example.com` of
+/// `https://shop.example.com/carts/8f3a`.
+fn site(link: &str) -> &str {
+    let host = link.find("://").map_or(0, |place| place + 3);
+    let end = link.get(host..).and_then(|rest| rest.find('/')).map_or(link.len(), |place| host + place);
+    link.get(..end).unwrap_or_default()
 }
 
 /// What can happen.
@@ -515,5 +533,18 @@ mod tests {
         }
         let fact = Fact::MailComplained { engagement_id: "e".into(), email_campaign_id: "c".into() };
         assert_eq!(serde_json::to_value(&fact).unwrap()["kind"], fact.kind().as_str());
+    }
+
+    #[test]
+    fn others_hear_where_a_link_leads_and_not_whose_page_it_is() {
+        for (link, told) in [
+            ("https://shop.example.com/carts/8f3a", "https://shop.example.com"),
+            ("https://example.com", "https://example.com"),
+            ("https://道.example.com/カート/1", "https://道.example.com"),
+            ("/carts/8f3a", ""),
+            ("", ""),
+        ] {
+            assert_eq!(site(link), told, "{link}");
+        }
     }
 }

@@ -38,9 +38,9 @@ pub struct KpiDaily {
     pub mails_opened: u64,
     /// Mails first opened that day by a machine.
     pub mails_opened_by_machine: u64,
-    /// Mails in which a person followed a link that day.
+    /// Mails in which a person followed a link for the first time that day.
     pub mails_clicked: u64,
-    /// Mails in which a machine followed a link that day.
+    /// Mails in which a machine first followed a link that day.
     #[serde(default)]
     pub mails_clicked_by_machine: u64,
     pub mails_bounced: u64,

@@ -83,7 +83,12 @@ pub const PAUSE_DAYS: i64 = 365;
 pub const SES_PAUSE_MINUTES: i64 = 15;
 /// After so many sends in a row without an answer, a sender leaves SES alone for
 /// [`SES_PAUSE_MINUTES`]: a marketing mail in doubt is never sent again.
-pub const DOUBTS_IN_A_ROW: u32 = 3;
+pub const SILENCE_IN_A_ROW: u32 = 3;
+/// How long a batch of due work may take on new work, in seconds: with what it has begun by then it is
+/// done before Lambda ends the function (the template's time-out), even if SES hangs.
+pub const DELIVERY_SECONDS: i64 = 30;
+/// How long a tick of a broadcast may turn over people, in seconds; the next one goes on from there.
+pub const BROADCAST_SECONDS: i64 = 10;
 /// Receives after which something that this version of the funnel does not know is given up: a
 /// deployment may have reached one function before the other.
 pub const UNKNOWN_TRIES: u32 = 3;

@@ -258,6 +258,16 @@ impl Touch {
         self.at == told.at && self.link == told.link && self.of_request().eq(told.of_request())
     }
 
+    /// Whether both are the same fact: the mail was opened, or this link of it followed, by a person;
+    /// or any link of it by a machine, which follows them all.
+    pub fn is_the_fact_of(&self, other: &Self) -> bool {
+        self.machine == other.machine
+            && match self.machine {
+                true => self.link.is_some() == other.link.is_some(),
+                false => self.link == other.link,
+            }
+    }
+
     /// The evidence that the request itself gave.
     fn of_request(&self) -> impl Iterator<Item = &Evidence> {
         use Evidence::{BeforeDelivery, Burst, Early, SameVisit};

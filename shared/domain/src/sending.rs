@@ -70,6 +70,9 @@ pub fn next_open(windows: &[Window], at: DateTime<Utc>, zone: Tz) -> Option<Date
     None
 }
 
+/// Over how many days a person's own choice of a frequency counts.
+const OWN_CAP_DAYS: i64 = 7;
+
 /// At most so many marketing mails in so many days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cap {
@@ -92,8 +95,8 @@ pub struct Sending<'a> {
 /// Whether a mail may go out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
-    /// Yes, if the lead's row still is the one that was looked at. `recent_mails` is what the cap
-    /// counts from then on; none if nothing is counted.
+    /// Yes, if the lead's row still is the one that was looked at. `recent_mails` is what caps count
+    /// from then on; none for a mail that nobody counts.
     Open { recent_mails: Option<Vec<DateTime<Utc>>> },
     /// Not now.
     Wait { until: DateTime<Utc>, why: &'static str },
@@ -120,7 +123,7 @@ pub fn gate(lead: &Lead, sending: &Sending<'_>, now: DateTime<Utc>) -> Gate {
     if let Some(until) = preferences.paused_until.filter(|until| *until > now) {
         return Gate::Wait { until, why: "the person asked for a pause" };
     }
-    let own = preferences.per_week.map(|mails| Cap { mails, days: 7 });
+    let own = preferences.per_week.map(|mails| Cap { mails, days: OWN_CAP_DAYS });
     let caps: Vec<Cap> = [sending.cap, own].into_iter().flatten().collect();
     if caps.iter().any(|cap| cap.mails == 0) {
         return Gate::Shut { why: "the cap leaves no mail to send".to_owned() };
@@ -128,11 +131,10 @@ pub fn gate(lead: &Lead, sending: &Sending<'_>, now: DateTime<Utc>) -> Gate {
     if let Some(until) = caps.iter().filter_map(|cap| free_again(*cap, &lead.recent_mails, now)).max() {
         return Gate::Wait { until, why: "the person has had enough mail lately" };
     }
-    let longest = caps.iter().map(|cap| cap.days).max();
-    open(longest.map(|days| {
-        let kept = lead.recent_mails.iter().filter(|at| **at > now - TimeDelta::days(days));
-        kept.copied().chain([now]).collect()
-    }))
+    // Counted without any cap too: who asks for one mail a week mostly has just had several.
+    let days = caps.iter().map(|cap| cap.days).fold(OWN_CAP_DAYS, i64::max);
+    let kept = lead.recent_mails.iter().filter(|at| **at > now - TimeDelta::days(days));
+    open(Some(kept.copied().chain([now]).collect()))
 }
 
 /// Why a person gets no mail of this kind, as long as neither she nor we change our mind.

@@ -435,7 +435,14 @@ impl Auditor {
         let mut days: BTreeMap<String, BTreeMap<&str, i64>> = BTreeMap::new();
         let mut clicks: BTreeSet<(String, String, String)> = BTreeSet::new();
         let mut facts: BTreeMap<&str, BTreeSet<(String, String)>> = BTreeMap::new();
+        let mut dated: BTreeSet<String> = BTreeSet::new();
         for event in events {
+            // Visits are counted day by day. An open or click is dated by the first that was heard of by
+            // then; an earlier one that comes later, and was of another day, has that day's date.
+            let repeats = ["visited", "mail_opened", "mail_clicked"].contains(&text(event, "kind").as_str());
+            if !repeats && !dated.insert(text(event, "event_id")) {
+                broken.push(format!("4: {} has two dates", text(event, "event_id")));
+            }
             let day = days.entry(text(event, "day")).or_default();
             let machine = event.get("machine").and_then(Value::as_bool).unwrap_or(false);
             let first = event.get("first").and_then(Value::as_bool).unwrap_or(false);

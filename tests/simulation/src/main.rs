@@ -12,7 +12,7 @@ use michi::faults::{Failure, Verdict};
 use serde::Serialize;
 use torture::peers::{Tally, checkpoint_first, send_first};
 use torture::run::{Outcome, Play, Stage, play};
-use torture::storm::Strike;
+use torture::storm::{Place, Strike};
 
 // A fifth of the time went into malloc: the SDK makes hundreds of small things for every call.
 #[global_allocator]
@@ -178,14 +178,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The script, with each outcome at each call of each function: at the 1st, 2nd … of every
 /// way that an invocation went.
 fn every_strike() -> Vec<Play> {
-    let verdicts = [
+    let read = [
         Verdict::Before(Failure::Error),
         Verdict::Before(Failure::Throttle),
-        Verdict::Before(Failure::Conflict),
         Verdict::Before(Failure::NoAnswer),
+        Verdict::Crash { done: false },
+    ];
+    let written = [
+        Verdict::Before(Failure::Conflict),
         Verdict::After(Failure::Error),
         Verdict::After(Failure::NoAnswer),
-        Verdict::Crash { done: false },
         Verdict::Crash { done: true },
     ];
     let stage = match Stage::set() {
@@ -193,8 +195,9 @@ fn every_strike() -> Vec<Play> {
         Err(error) => panic!("{error}"),
     };
     let calm = one(&stage, &Play::Script(None), false);
-    let strikes = calm.places.into_iter().flat_map(|(function, at)| {
-        verdicts.map(|verdict| Play::Script(Some(Strike { function: function.clone(), at, verdict })))
+    let strikes = calm.places.into_iter().flat_map(|Place { function, at, reads }| {
+        let verdicts = read.into_iter().chain(written.into_iter().filter(move |_| !reads));
+        verdicts.map(move |verdict| Play::Script(Some(Strike { function: function.clone(), at, verdict })))
     });
     [Play::Script(None)].into_iter().chain(strikes).collect()
 }

@@ -21,7 +21,7 @@ use web::link::Links;
 use crate::auditor::{Auditor, Books, Row, row};
 use crate::peers::Tally;
 use crate::people::{MACHINES, Manner, OPERATOR, PUBLIC_URL, People, operator};
-use crate::storm::{Shared, State, Storm, Strike, calm_at, saboteur};
+use crate::storm::{Place, Shared, State, Storm, Strike, calm_at, saboteur};
 use crate::trace::Trace;
 
 /// When runs begin: before clock changes in three parts of the world, and at quiet times.
@@ -94,8 +94,8 @@ pub struct Outcome {
     /// Marketing mails (the broadcast) and critical ones (the welcome).
     pub marketing: Tally,
     pub critical: Tally,
-    /// Where a single fault could strike: function, and its how-manieth call.
-    pub places: Vec<(String, u64)>,
+    /// Where a single fault could strike.
+    pub places: Vec<Place>,
     /// Hash of everything that happened.
     pub trace: u64,
     pub lines: Vec<String>,
@@ -271,7 +271,7 @@ async fn close(
         seconds: (now - began).num_seconds(),
         faults: std::mem::take(&mut state.storm.faults),
         calls: std::mem::take(&mut state.storm.calls),
-        places: state.storm.places.iter().map(|((function, _), at)| (function.clone(), *at)).collect(),
+        places: state.storm.places.values().cloned().collect(),
         trace: state.trace.hash(),
         lines: state.trace.lines().to_vec(),
     }

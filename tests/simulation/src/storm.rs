@@ -103,6 +103,16 @@ pub struct Strike {
     pub verdict: Verdict,
 }
 
+/// A call that a single fault can strike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub function: String,
+    /// Its how-manieth call of all, from 1.
+    pub at: u64,
+    /// Whether it only reads: that it was done makes no difference then.
+    pub reads: bool,
+}
+
 /// Draws the faults and counts them.
 pub struct Storm {
     luck: ChaCha8Rng,
@@ -120,7 +130,7 @@ pub struct Storm {
     /// What each function has asked for in its present invocation.
     ways: BTreeMap<String, String>,
     /// Every way to a call that a function went, and the first call that it led to.
-    pub places: BTreeMap<(String, String), u64>,
+    pub places: BTreeMap<(String, String), Place>,
 }
 
 /// What the storm decided about a call.
@@ -195,7 +205,12 @@ impl Storm {
             way.clear();
         }
         way.push_str(&format!(" {}:{}", call.service, call.operation));
-        self.places.entry((call.function.clone(), way.clone())).or_insert(*count);
+        let reads = ["Get", "Query", "Scan", "List"].iter().any(|reads| call.operation.starts_with(reads));
+        self.places.entry((call.function.clone(), way.clone())).or_insert_with(|| Place {
+            function: call.function.clone(),
+            at: *count,
+            reads,
+        });
         if let Some(strike) = &self.strike {
             let now = strike.function == call.function && strike.at == *count;
             return if now { strike.verdict } else { Verdict::Pass };

@@ -4,7 +4,7 @@
 use michi::faults::{Failure, Verdict};
 use torture::peers::{checkpoint_first, send_first};
 use torture::run::{Outcome, Play, Stage, play};
-use torture::storm::Strike;
+use torture::storm::{Place, Strike};
 
 fn played(what: &Play, keep: bool) -> Outcome {
     // Things happen in the middle of others, one inside the other.
@@ -51,9 +51,10 @@ fn the_script_leads_through_all_functions_and_one_fault_leaves_it_whole() {
     let calm = played(&Play::Script(None), false);
     assert_eq!(calm.broken, Vec::<String>::new());
     let functions: std::collections::BTreeSet<&str> =
-        calm.places.iter().map(|(function, _)| function.as_str()).collect();
+        calm.places.iter().map(|place| place.function.as_str()).collect();
     assert_eq!(functions.len(), 9, "all functions and the operator's command: {functions:?}");
-    let (function, at) = calm.places.iter().find(|(function, _)| function == "delivery").unwrap().clone();
+    let Place { function, at, .. } =
+        calm.places.iter().find(|place| place.function == "delivery").unwrap().clone();
     for verdict in [Verdict::Crash { done: true }, Verdict::After(Failure::NoAnswer)] {
         let struck = played(&Play::Script(Some(Strike { function: function.clone(), at, verdict })), false);
         assert_eq!(struck.broken, Vec::<String>::new(), "{function} {at} {verdict:?}");

@@ -37,7 +37,7 @@ fn the_real_template_names_every_part_of_the_stack() {
     let relay = &stack.stream_sources[0];
     assert_eq!((relay.table.as_str(), relay.function.as_str()), ("Events", "relay"));
     assert!(relay.bisect && relay.reports_failures);
-    assert_eq!(relay.max_retries, Some(60));
+    assert_eq!(relay.max_retries, None);
     assert_eq!(relay.on_failure.as_deref(), Some("michi-relay-dead"));
     assert!(stack.routes.iter().any(|route| route.key == "POST /opt-in" && route.function == "opt-in"));
     assert_eq!(stack.rules[0].targets, [Target::Queue("michi-mail-events".to_owned())]);

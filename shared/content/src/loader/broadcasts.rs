@@ -30,7 +30,7 @@ fn broadcast(parsed: &Parsed<'_>, ground: Ground<'_>, problems: &mut Problems) -
         let segments = ground.names.segments.keys();
         known_id(&mut reader, "segment", "segment", segments, problems)
     });
-    let per_hour = reader.optional_number("per_hour", 1..=1_000_000, problems);
+    let per_hour = reader.optional_number("per_hour", 4..=1_000_000, problems);
     reader.finish(problems);
     let sequence = Id::parse(&format!("broadcast-{}", parsed.id));
     if sequence.is_err() {

@@ -220,7 +220,7 @@ fn the_gate_lets_through_what_a_person_agreed_to() {
             "the cap leaves no mail to send".into(),
         ),
     ] {
-        let is = word(gate(&lead, &sending, at("2026-11-22T03:00:00Z")));
+        let is = word(gate(&lead, &sending, at("2026-11-22T03:00:00Z"))).replace(", counts 1", "");
         assert_eq!(is, expected, "{:?} {:?} {sending:?}", lead.mailing, lead.preferences);
     }
 }
@@ -245,7 +245,7 @@ fn the_gate_makes_marketing_mail_wait_and_nothing_else() {
     for (what, lead, sending, now, expected) in [
         ("a pause", had(0, paused("2026-11-25T03:00:00Z")), open, noon, "waits until 25 03:00:00"),
         ("its last second", had(0, paused("2026-11-22T03:00:01Z")), open, noon, "waits until 22 03:00:01"),
-        ("its end", had(0, paused(noon)), open, noon, "open"),
+        ("its end", had(0, paused(noon)), open, noon, "open, counts 1"),
         ("quiet hours", had(0, none()), open, night, "waits until 22 23:00:00"),
         (
             "a pause comes first",
@@ -298,7 +298,9 @@ fn what_the_cap_counts_is_kept_no_longer_than_it_counts() {
     let capped = |days| Sending { cap: Some(Cap { mails: 9, days }), ..marketing() };
     assert_eq!(kept(capped(7)), Some([sent[2], sent[3], now].map(at).into()));
     assert_eq!(kept(capped(30)), Some([sent[0], sent[1], sent[2], sent[3], now].map(at).into()));
-    assert_eq!(kept(marketing()), None);
+    // Her own choice, tomorrow, counts the last seven days.
+    assert_eq!(kept(capped(1)), kept(capped(7)));
+    assert_eq!(kept(marketing()), kept(capped(7)));
     assert_eq!(kept(Sending { class: MailClass::Transactional, ..capped(7) }), None);
 }
 
@@ -362,7 +364,7 @@ proptest! {
                 }
                 Gate::Open { recent_mails } => {
                     prop_assert!(windows.iter().all(|window| window.is_open(now, change.zone)));
-                    let counted = class == MailClass::Marketing && (cap.is_some() || lead.preferences.per_week.is_some());
+                    let counted = class == MailClass::Marketing;
                     prop_assert_eq!(recent_mails.is_some(), counted);
                     if let Some(cap) = cap.filter(|_| counted) {
                         let mails = recent_mails.iter().flatten();
@@ -391,7 +393,8 @@ proptest! {
             if let Gate::Open { recent_mails } = gate(&lead, &sending, now) {
                 lead.recent_mails = recent_mails.unwrap();
                 sent.push(now);
-                prop_assert!(lead.recent_mails.len() <= usize::try_from(mails).unwrap());
+                let kept = TimeDelta::days(days.max(OWN_CAP_DAYS));
+                prop_assert!(lead.recent_mails.iter().all(|at| *at > now - kept));
             }
             let span = sent.iter().filter(|at| **at > now - TimeDelta::days(days)).count();
             prop_assert!(span <= usize::try_from(mails).unwrap());
