@@ -51,7 +51,7 @@ STEP = 'name = "x"\nclass = "marketing"\nentry = ["opted_in"]\n[[steps]]\nid = "
         ("sequence", STEP + "wait_for = 'tag(\"x\")'"),
         ("scores", '[[fit]]\nif = "tag(\'x\')"'),
         ("segments", '[[segments]]\nid = "Hot"\nname = "x"\nif = "score > 1"'),
-        ("broadcast", 'name = "x"\nmail = "y"\nper_hour = 0'),
+        ("broadcast", 'name = "x"\nmail = "y"\nper_hour = 3'),
         ("mail", 'subject = "x"\npreheader = "x"\nclass = "marketing"\ntopic = "x"'),
         ("page", 'title = "x"\ndescription = "x"\nform = "login"'),
         ("goals", '[[goals]]\nid = "x"\nname = "x"\nunit = "percents"\nat_least = 1'),

@@ -865,9 +865,9 @@ const RICH_SLIPS: &[Slip] = &[
         ],
     ),
     (
-        &[("broadcasts/news.toml", "per_hour = 500", "per_hour = 0")],
+        &[("broadcasts/news.toml", "per_hour = 500", "per_hour = 3")],
         &[
-            "broadcasts/news.toml:4:12: `per_hour` is out of range\n  mend: write a whole number from 1 to 1000000",
+            "broadcasts/news.toml:4:12: `per_hour` is out of range\n  mend: write a whole number from 4 to 1000000",
         ],
     ),
     (
