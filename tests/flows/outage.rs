@@ -103,7 +103,7 @@ async fn while_ses_hangs_no_sender_is_ended_in_the_middle_of_a_mail() {
 #[tokio::test]
 async fn no_fact_is_lost_while_the_relay_can_reach_nothing_for_hours() {
     let at_once = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\n";
-    for lacking in ["dynamodb", "sqs", "events"] {
+    for lacking in ["dynamodb", "sqs"] {
         let world = World::with(&Draft::new().sequence("welcome", at_once)).await;
         world.cloud.sabotage(Some(fate(move |call| {
             match call.function == "relay" && call.service == lacking {
@@ -116,6 +116,64 @@ async fn no_fact_is_lost_while_the_relay_can_reach_nothing_for_hours() {
         world.cloud.sabotage(None);
         world.pass(TimeDelta::hours(1)).await;
         assert_eq!(world.mails_to(HANAKO).len(), 1, "{lacking}");
+    }
+}
+
+#[tokio::test]
+async fn mails_do_not_wait_for_a_bus_that_takes_nothing() {
+    let at_once = "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"one\"\nsend = \"one\"\n";
+    let mut world = World::with(&Draft::new().sequence("welcome", at_once)).await;
+    world.cloud.sabotage(Some(fate(|call| match call.service == "events" {
+        true => Verdict::Before(Failure::Error),
+        false => Verdict::Pass,
+    })));
+    let people = ["hanako@example.com", "taro@example.com", "jiro@example.com"];
+    for email in people {
+        world.opt_in_with(email, json!({})).await;
+        world.pass(TimeDelta::hours(1)).await;
+        assert_eq!(world.mails_to(email).len(), 1, "{email}");
+    }
+    world.cloud.sabotage(None);
+    let reasons = world.dead_letters();
+    assert!(reasons.iter().all(|reason| reason.starts_with("the bus did not take the fact")), "{reasons:?}");
+    let put_aside: Vec<String> =
+        world.cloud.dead_letters().into_iter().map(|(_, message)| message.body).collect();
+    assert_eq!(put_aside.iter().filter(|body| body.contains("opted_in.")).count(), people.len());
+}
+
+#[tokio::test]
+async fn late_news_of_a_first_try_is_counted_and_says_nothing_of_the_second() {
+    // The second try's sender stops before the mail is with SES, or hears nothing.
+    for (second, unknown) in [(Verdict::Crash { done: false }, 2), (Verdict::After(Failure::NoAnswer), 2)] {
+        let world = World::with(&Draft::new().transactional("receipt", RECEIPT)).await;
+        let tries = Arc::new(AtomicUsize::new(0));
+        let seen = tries.clone();
+        world.cloud.sabotage(Some(Saboteur {
+            // SES's word on the first mail comes when the second is under way; on others never.
+            copies: Arc::new(move |way| match way {
+                Way::MailEvent if tries.load(Ordering::SeqCst) < 2 => vec![TimeDelta::seconds(185)],
+                Way::MailEvent | Way::DeletedSchedule => vec![],
+                _ => vec![TimeDelta::zero()],
+            }),
+            ..fate(move |call| match call.operation.as_str() {
+                "SendEmail" => match seen.fetch_add(1, Ordering::SeqCst) {
+                    0 => Verdict::After(Failure::NoAnswer),
+                    _ => second,
+                },
+                _ => Verdict::Pass,
+            })
+        }));
+        let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+        world.pass(TimeDelta::hours(1)).await;
+        world.cloud.sabotage(None);
+        let row = world.tables().engagements(&lead_id).await.unwrap().remove(0);
+        assert_eq!((row.state, row.attempt), (EngagementState::Unknown, 2), "{second:?}");
+        let figures = world.figures("2027-03-01").await;
+        assert_eq!(
+            (&figures["mails_sent"], &figures["mails_unknown"]),
+            (&json!(1), &json!(unknown)),
+            "{second:?}"
+        );
     }
 }
 

@@ -39,13 +39,30 @@ async fn quiet_hours_put_marketing_off_till_morning_and_leave_the_rest_alone() {
 }
 
 #[tokio::test]
-async fn new_quiet_hours_hold_for_people_who_are_inside_already() {
-    let draft = || Draft::new().sequence("news", &daily("\"opted_in\"", "", 2));
-    let world = World::with(&draft()).await;
-    world.opt_in_with(HANAKO, json!({})).await;
-    world.deploy(&draft().config("[sending]\nquiet_hours = \"21:00-08:00\"")).await;
-    world.pass(TimeDelta::days(3)).await;
-    assert_eq!(world.way_of(HANAKO), ["03-02 08:00 news/day-1", "03-03 08:00 news/day-2"]);
+async fn hours_that_are_edited_hold_for_people_who_are_inside_already_and_leave_nobody_behind() {
+    let draft = |clock: &str, hours: &str| {
+        let days = daily("\"opted_in\"", "", 2).replace("07:00", clock);
+        Draft::new().config(&format!("[sending]\n{hours}")).sequence("news", &days)
+    };
+    for (clock, before, after, expected) in [
+        ("07:00", "", "quiet_hours = \"21:00-08:00\"", ["03-02 08:00", "03-03 08:00"]),
+        // Her step's own clock is never open any more.
+        ("20:00", "", "quiet_hours = \"19:00-08:00\"", ["03-03 08:00", "03-05 08:00"]),
+        // Old and new hours have nothing in common.
+        (
+            "20:00",
+            "quiet_hours = \"09:00-18:00\"",
+            "quiet_hours = \"18:00-09:00\"",
+            ["03-03 09:00", "03-05 09:00"],
+        ),
+    ] {
+        let world = World::with(&draft(clock, before)).await;
+        world.opt_in_with(HANAKO, json!({})).await;
+        world.deploy(&draft(clock, after)).await;
+        world.pass(TimeDelta::days(7)).await;
+        let way: Vec<String> = world.way_of(HANAKO).iter().map(|mail| mail[..11].to_owned()).collect();
+        assert_eq!(way, expected, "{clock}: {before} becomes {after}");
+    }
 }
 
 #[tokio::test]

@@ -26,8 +26,11 @@ impl Delivery {
     pub(crate) async fn tick(&self, tick: &BroadcastTick) -> Result<(), Later> {
         let Some(row) = self.tables.broadcast(&tick.broadcast).await? else { return Ok(()) };
         if row.version == tick.version + 1 {
-            // Perhaps that time we did not get as far as the next tick.
-            return Ok(self.queue(&row, QUOTA_WAIT_SECONDS / 15).await?);
+            // Perhaps that time we did not get as far as the next tick. It comes no earlier than that
+            // one would have, so that a tick that came twice makes nothing faster.
+            let waited = (self.cloud.now() - row.changed_at).num_seconds();
+            let wait = self.funnel.broadcast(&tick.broadcast).map_or(0, slowest) - waited;
+            return Ok(self.queue(&row, i32::try_from(wait.max(1)).unwrap_or(QUOTA_WAIT_SECONDS)).await?);
         }
         if row.version != tick.version || row.tick().is_none() {
             return Ok(());
@@ -39,8 +42,12 @@ impl Delivery {
         let sends = row.state == BroadcastState::Sending;
         let (most, delay) = if sends { self.pace(plan).await? } else { (u64::MAX, 0) };
         if most == 0 {
-            // Tomorrow's quota: the same tick again.
-            return Ok(self.queue(&row, delay).await?);
+            // Tomorrow's quota. The row tells that somebody waits, or the sweep would add ticks.
+            let waits = Broadcast { version: row.version + 1, changed_at: self.cloud.now(), ..row };
+            if self.tables.put_broadcast(&waits).await? {
+                self.queue(&waits, delay).await?;
+            }
+            return Ok(());
         }
         let (leads, next) = self.tables.leads_page(row.after.as_ref()).await?;
         let (mut taken, mut out, mut last) = (0, BTreeMap::new(), row.after.clone());
@@ -138,4 +145,10 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+/// The longest time between two ticks of a broadcast, in seconds, but for a quota that is used up.
+fn slowest(plan: &Plan) -> i64 {
+    let a_mail = plan.per_hour.map_or(0, |an_hour| 3600 / i64::from(an_hour.max(1)));
+    a_mail.clamp(BROADCAST_TICK_SECONDS, QUOTA_WAIT_SECONDS.into())
 }

@@ -19,7 +19,7 @@ use domain::{
     id::Id,
     lead::Lead,
     limits::{CONFLICT_RETRIES, HELD_DAYS, PERSONAL_LINK_DAYS, SES_PAUSE_MINUTES, UNKNOWN_TRIES},
-    sending::{Gate, Sending, Window, gate},
+    sending::{Gate, Sending, gate},
     sequence::{Enrolment, EnrolmentState, Sequence, Step},
 };
 use web::link::Purpose;
@@ -101,14 +101,11 @@ impl Delivery {
             return Ok(Try::Ended(outcome));
         }
         let lead = &addressee.person.lead;
-        // Hours that the business has set since she entered hold for her too.
-        let general = self.funnel.window.iter().filter(|_| place.sequence.class == MailClass::Marketing);
-        let windows: Vec<Window> = general.chain(&place.program.windows).cloned().collect();
         let sending = Sending {
             class: place.sequence.class,
             asks_confirmation: place.sequence.asks_confirmation(),
             topics: &mail.topics,
-            windows: &windows,
+            windows: &place.program.windows,
             cap: self.funnel.cap,
             zone: lead.time_zone.unwrap_or(self.funnel.time_zone),
         };

@@ -124,11 +124,15 @@ impl EmailEvents {
 
     /// Delivery has mostly noted itself that SES took the mail; where it could not, any news of the mail
     /// tells. The fact comes before the note, by which a second look would take it for told.
+    ///
+    /// News of a first try that comes when there was a second is a fact, and no word on the second.
     async fn prove(&self, notice: &Notice, row: &Engagement) -> Result<(), CallError> {
+        let this_try = notice.attempt == row.attempt;
         let doubted = matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
-        if let Some(sent) = notice.proves_send().filter(|_| doubted || notice.news == News::Sent) {
+        let untold = doubted || !this_try || notice.news == News::Sent;
+        if let Some(sent) = notice.proves_send().filter(|_| untold) {
             self.tell(&sent, sent.at).await?;
-            if doubted {
+            if doubted && this_try {
                 self.note(&sent).await?;
             }
         }
@@ -163,6 +167,8 @@ impl EmailEvents {
     async fn settle(&self, notice: &Notice) -> Result<(), CallError> {
         let News::Touched(touch) = &notice.news else { return Ok(()) };
         let Some(row) = self.touch(notice, touch).await? else { return Ok(()) };
+        // What came at once may have been lost.
+        self.prove(notice, &row).await?;
         // One that the row had no room for repeats what was told already.
         let Some(judged) = row.verdict(touch) else { return Ok(()) };
         // A mail that is opened again on another day, or a link that is followed again, is no new fact.

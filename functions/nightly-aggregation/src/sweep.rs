@@ -54,7 +54,9 @@ impl NightlyAggregation {
         }
         for plan in &self.funnel.broadcasts {
             let Some(row) = self.tables.broadcast(&plan.id).await? else { continue };
-            let Some(tick) = row.tick().filter(|_| row.changed_at < before) else { continue };
+            // A tick may wait in the queue for as long as the queue lets it, a quarter of an hour.
+            let lost = row.changed_at < before - TimeDelta::minutes(15);
+            let Some(tick) = row.tick().filter(|_| lost) else { continue };
             self.queues.send_tick(&tick, 0).await?;
             swept.broadcasts += 1;
         }

@@ -20,9 +20,9 @@ use cloud::{CallError, Cloud, StartError, bus::Bus, queues::DeadLetters, tables:
 use content::Funnel;
 use domain::{
     condition::Needs,
-    event::Event,
+    event::{Event, Fact},
     lead::{Lead, Mailing},
-    limits::SCORE_WATCH_DAYS,
+    limits::{BUS_PATIENCE_MINUTES, SCORE_WATCH_DAYS},
     relay::{Effect, concerns_people_inside, starts},
     sequence::{Anchor, EnrolmentState, Entry, Sequence, to_the_second},
     time,
@@ -87,8 +87,12 @@ impl Relay {
             return Ok(());
         }
         let row = serde_json::to_value(&record.change.new_image).unwrap_or_default();
+        let written_at = record.change.approximate_creation_date_time;
         match serde_dynamo::from_item::<_, Event>(record.change.new_image) {
-            Ok(event) => self.event(&event).await,
+            Ok(event) => {
+                self.event(&event).await?;
+                self.publish(&event, written_at).await
+            }
             Err(error) => {
                 self.dead_letters.put(&format!("the event's row can't be read: {error}"), row).await
             }
@@ -121,7 +125,18 @@ impl Relay {
         if self.funnel.scoring.listens_to(event.fact.kind()) {
             self.score(event).await?;
         }
-        self.bus.publish(event).await
+        Ok(())
+    }
+
+    /// Tells the bus. Nothing in the stack depends on it, so first mails do not wait for it for long:
+    /// what it has not taken after a while is put aside, for somebody to publish.
+    async fn publish(&self, event: &Event, written_at: DateTime<Utc>) -> Result<(), CallError> {
+        let Err(error) = self.bus.publish(event).await else { return Ok(()) };
+        if self.cloud.now() - written_at < TimeDelta::minutes(BUS_PATIENCE_MINUTES) {
+            return Err(error);
+        }
+        let told = serde_json::to_value(event.without_personal_data()).unwrap_or_default();
+        self.dead_letters.put(&format!("the bus did not take the fact: {}", error.reason), told).await
     }
 
     async fn enrol(
@@ -155,7 +170,8 @@ impl Relay {
         let planned = sequence.enrol(entry, now, zone);
         self.keep_program(sequence).await?;
         // Who asks anew has not found the question, or was away: the page sends her to her mailbox.
-        let again = sequence.again || sequence.topic().is_some() || sequence.asks_confirmation();
+        let asks = matches!(event.fact, Fact::OptInRequested { .. });
+        let again = sequence.again || sequence.topic().is_some() || asks;
         if self.tables.enrol(&planned, again).await? {
             tracing::info!(lead_id = %planned.lead_id, enrolment_id = planned.enrolment_id, "a lead was enrolled");
             self.timers.set(&planned, sequence.class, 0, now).await?;

@@ -11,7 +11,10 @@ use aws_sdk_sesv2::{
     error::SdkError,
     operation::send_email::SendEmailError,
     primitives::Blob,
-    types::{Attachment, Body, Content, Destination, EmailContent, Message, MessageHeader, MessageTag},
+    types::{
+        Attachment, AttachmentContentTransferEncoding, Body, Content, Destination, EmailContent, Message,
+        MessageHeader, MessageTag,
+    },
 };
 use aws_smithy_runtime_api::client::{http::http_client_fn, result::ConnectorError};
 use aws_smithy_types::error::display::DisplayErrorContext;
@@ -67,6 +70,8 @@ pub struct Quota {
 #[derive(Debug, Clone)]
 pub struct Mailer {
     client: Client,
+    /// For questions, which may be repeated: with the SDK's retries.
+    asking: Client,
     configuration_set: String,
     cloud: Cloud,
     silence: Arc<Mutex<Silence>>,
@@ -88,15 +93,16 @@ impl Mailer {
     /// [`StartError`] if the configuration set's name is missing.
     pub fn new(cloud: &Cloud) -> Result<Self, StartError> {
         let way = cloud.mail.clone();
-        let mut config = Config::from(&cloud.sdk)
-            .to_builder()
-            .retry_config(RetryConfig::disabled())
-            .http_client(http_client_fn(move |_, _| way.clone()));
+        let mut config = Config::from(&cloud.sdk).to_builder();
         if let Ok(url) = cloud.env.get("AWS_ENDPOINT_URL_SESV2") {
             config = config.endpoint_url(url);
         }
+        let asking = Client::from_conf(config.clone().build());
+        let config = config.retry_config(RetryConfig::disabled());
+        let config = config.http_client(http_client_fn(move |_, _| way.clone()));
         Ok(Self {
             client: Client::from_conf(config.build()),
+            asking,
             configuration_set: cloud.env.get("CONFIGURATION_SET")?,
             cloud: cloud.clone(),
             silence: Arc::default(),
@@ -109,7 +115,7 @@ impl Mailer {
     /// [`CallError`] if SES does not say.
     pub async fn quota(&self) -> Result<Quota, CallError> {
         let doing = "asking SES for the quota";
-        let answer = self.client.get_account().send().await.map_err(|error| CallError::new(doing, error))?;
+        let answer = self.asking.get_account().send().await.map_err(|error| CallError::new(doing, error))?;
         let quota = answer.send_quota().ok_or(CallError { doing, reason: "SES names none".to_owned() })?;
         // SES gives whole numbers as floating point; -1 is "no limit".
         let left = match quota.max24_hour_send() < 0.0 {
@@ -188,6 +194,8 @@ fn message(mail: OutgoingMail) -> Result<Message, String> {
         Attachment::builder()
             .file_name("consultation.ics")
             .content_type("text/calendar; charset=utf-8; method=REQUEST")
+            // SES declares 7 bits otherwise, and Japanese does not come through.
+            .content_transfer_encoding(AttachmentContentTransferEncoding::Base64)
             .raw_content(Blob::new(calendar))
             .build()
             .map_err(|error| error.to_string())

@@ -322,7 +322,8 @@ impl Tables {
     }
 
     /// The program that a person goes on in: the version that she entered, or the present one if
-    /// the editor moved people over and her step still is there.
+    /// the editor moved people over and her step still is there. When mail may go out is no step: the
+    /// present hours and weekdays hold for everybody.
     pub async fn program_for<'a>(
         &self,
         enrolment: &Enrolment,
@@ -336,7 +337,8 @@ impl Tables {
             return Ok(present);
         }
         let kept = self.program(&enrolment.sequence, &enrolment.program).await?;
-        Ok(kept.map_or(present, Cow::Owned))
+        let windows = &sequence.program.windows;
+        Ok(kept.map_or(present, |kept| Cow::Owned(Program { windows: windows.clone(), ..kept })))
     }
 
     /// Keeps a sequence's program for the people who enter it. `false` when it is kept already.
@@ -617,7 +619,7 @@ impl Tables {
 
     /// Claims a send: writes the ledger's row and makes sure, in the same transaction, that the
     /// person's row still is the one on which it was decided that she may be written to.
-    /// `recent_mails`, if there is a cap to be kept, is what it counts from then on.
+    /// `recent_mails`, of a mail that caps count, is what they count from then on.
     pub async fn claim(
         &self,
         row: &Engagement,

@@ -12,7 +12,7 @@ use domain::goal::Goal;
 use domain::id::Id;
 use domain::retention::Retention;
 use domain::score::Scoring;
-use domain::sending::{Cap, Window};
+use domain::sending::Cap;
 use domain::sequence::Sequence;
 
 use crate::mail::Mail;
@@ -49,9 +49,6 @@ pub struct Funnel {
     pub dates: BTreeMap<Id, DateTime<Utc>>,
     /// People of the business: they get tasks and notices.
     pub team: Vec<Member>,
-    /// When marketing mail may go out, of all sequences. Their programs hold it too, as it was when they
-    /// were kept.
-    pub window: Option<Window>,
     /// At most so many marketing mails in so many days, over all sequences.
     pub cap: Option<Cap>,
     pub retention: Retention,

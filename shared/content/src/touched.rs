@@ -143,7 +143,7 @@ fn settings(old: &Sequence, new: &Sequence) -> Vec<String> {
         .map(|((key, old), (_, new))| format!("`{key}` is {} instead of {}", shown(&new), shown(&old)))
         .collect();
     if old.program.windows != new.program.windows {
-        lines.push("its mails go out in other hours or on other weekdays".to_owned());
+        lines.push("its mails go out in other hours or on other weekdays, to people inside too".to_owned());
     }
     lines
 }

@@ -34,7 +34,7 @@ fn who_does_not_follow_finishes_the_version_that_she_entered() {
     ), @r#"
     order: changed
       `priority` is `10` instead of `5`
-      its mails go out in other hours or on other weekdays
+      its mails go out in other hours or on other weekdays, to people inside too
       step `read` changed: does wait_for 'opened("day-1") or clicked("day-4", "booking_url")' within 2d instead of wait_for 'opened("day-1") or clicked("day-4", "booking_url")' within 3d; `then` leads to offer-a instead of offer
       step `offer` removed
       step `offer-b` removed

@@ -118,15 +118,15 @@ impl Engagement {
         self.clicked_links = people.iter().filter_map(|touch| touch.link.clone()).collect();
     }
 
-    /// Where a touch stands that can be forgotten: a machine's, or one that a person repeated.
+    /// Where a touch stands that can be forgotten: one that is no fact of its own, a machine's first.
     fn spare_touch(&self) -> Option<usize> {
-        let repeats = |place: usize, touch: &Touch| {
-            self.touches.iter().take(place).any(|earlier| earlier.link == touch.link)
+        let repeats = |(place, touch): (usize, &Touch)| {
+            self.touches.iter().take(place).any(|earlier| touch.is_the_fact_of(earlier)).then_some(place)
         };
-        let place = |spare: &dyn Fn(usize, &Touch) -> bool| {
-            self.touches.iter().enumerate().position(|(place, touch)| spare(place, touch))
-        };
-        place(&|_, touch| touch.machine).or_else(|| place(&repeats))
+        let machines = || self.touches.iter().enumerate().filter(|(_, touch)| touch.machine);
+        let repeated = machines().find_map(repeats);
+        let repeated = repeated.or_else(|| self.touches.iter().enumerate().find_map(repeats));
+        repeated.or_else(|| machines().map(|(place, _)| place).next())
     }
 }
 

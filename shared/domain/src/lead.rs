@@ -57,8 +57,8 @@ pub struct Lead {
     /// What she chose on the preference page.
     #[serde(default, skip_serializing_if = "Preferences::is_default")]
     pub preferences: Preferences,
-    /// When marketing mail was claimed for her lately, oldest first: what the frequency cap counts.
-    /// Kept only where there is a cap.
+    /// When marketing mail was claimed for her lately, oldest first: what the frequency cap counts, and
+    /// her own choice of one mail a week.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "time::stored_list")]
     pub recent_mails: Vec<DateTime<Utc>>,
     /// An IANA zone name; the funnel's zone when missing.

@@ -87,10 +87,13 @@ pub const SILENCE_IN_A_ROW: u32 = 3;
 /// How long a batch of due work may take on new work, in seconds: with what it has begun by then it is
 /// done before Lambda ends the function (the template's time-out), even if SES hangs.
 pub const DELIVERY_SECONDS: i64 = 30;
+/// How long facts wait for a bus that does not take them, in minutes: then they are put aside, and what
+/// comes behind them goes on.
+pub const BUS_PATIENCE_MINUTES: i64 = 10;
 /// How long a tick of a broadcast may turn over people, in seconds; the next one goes on from there.
 pub const BROADCAST_SECONDS: i64 = 10;
-/// Receives after which something that this version of the funnel does not know is given up: a
-/// deployment may have reached one function before the other.
+/// Receives, also those that there was no time for, after which something that this version of the
+/// funnel does not know is given up: a deployment may have reached one function before the other.
 pub const UNKNOWN_TRIES: u32 = 3;
 /// Soft bounces of different mails, with nothing delivered between, after which an address is closed.
 pub const SOFT_BOUNCES: usize = 3;

@@ -18,6 +18,8 @@ const HOME: Tz = Tz::Asia__Tokyo;
 const QUIET: (&str, &str) = ("21:30:00", "06:30:00");
 /// At most so many marketing mails a day and person.
 const CAP: usize = 2;
+/// What people wait for; all else is marketing.
+const CRITICAL: [&str; 3] = ["welcome", "consultation", "receipt"];
 /// How long after a claim its mail may still be on the way, in seconds.
 const ON_THE_WAY_SECONDS: i64 = 90;
 /// How long after the last fault everything must be in order again.
@@ -31,16 +33,26 @@ pub type Row = serde_json::Map<String, Value>;
 pub enum Deed {
     /// She is sending the form, or has sent it: it may have been taken whatever she was told.
     AskedToOptIn,
+    /// She is about to say no.
+    AsksToLeave,
     /// She said no and was told that it was heard.
     Left,
+    /// She complains; who hears of it, and when, is another matter.
+    Complains,
     /// SES told, and was told that it was heard, that she complained or the address is dead.
     Closed,
     /// She put the topic of the broadcast off.
     TopicOff,
     /// She asked for a pause.
     Paused(DateTime<Utc>),
-    /// She changed her mind about topic or pause, or tried to.
+    /// She asked for one mail a week.
+    Weekly,
+    /// She changed her mind about topic, pause or frequency, or tried to.
     Preferred,
+    /// She is about to apply for a plan, which she may pay.
+    Applies,
+    /// She is about to move or call off a consultation.
+    Rearranges,
     /// The operator erased her: from here on nobody knows her, until she opts in again.
     Erased,
 }
@@ -49,7 +61,6 @@ pub enum Deed {
 struct Claim {
     at_event: u64,
     at: DateTime<Utc>,
-    marketing: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -83,17 +94,21 @@ pub struct Auditor {
     claims: BTreeMap<(String, String, String), Vec<Claim>>,
     /// The tokens of the transactions that were written.
     transactions: BTreeSet<String>,
-    /// When the ledger was told that a mail was sent: by lead and engagement.
+    /// When the product was told that a mail was sent, by itself or by SES: by lead and engagement.
     settled: BTreeMap<(String, String), Vec<u64>>,
     sends: Vec<Send>,
     /// Ids of those who were erased, with their addresses; true once the operator was told that
     /// all of it is done.
     erased: BTreeMap<String, (String, bool)>,
-    /// Checkout sessions whose payment was put aside for a person to look at.
-    put_aside: BTreeSet<String>,
+    /// Checkout sessions whose payment was put aside for a person to look at, and of whom it is.
+    put_aside: BTreeMap<String, String>,
     /// Human clicks and opens that SES told and the product said it had heard: lead and engagement.
     heard_clicks: BTreeSet<(String, String)>,
     heard_opens: BTreeSet<(String, String)>,
+    /// Tries to send of which SES told anything, and the product said that it had heard.
+    heard_sent: BTreeSet<(String, String, String)>,
+    /// Consultations that somebody was told to have.
+    promised: BTreeSet<String>,
     /// Mails that SES took for people, team included.
     pub accepted: u64,
 }
@@ -157,6 +172,11 @@ impl Auditor {
         self.deeds.entry(address.to_owned()).or_default().push((event, deed));
     }
 
+    /// Somebody was told that a consultation is hers.
+    pub fn promised(&mut self, consultation_id: &str) {
+        self.promised.insert(consultation_id.to_owned());
+    }
+
     /// A person's row is gone, and whether everything else of hers is too.
     pub fn erased(&mut self, address: &str, lead_id: &str, wholly: bool) {
         if !wholly {
@@ -202,8 +222,9 @@ impl Auditor {
                 let request: Value = serde_json::from_slice(request).unwrap_or_default();
                 let letter = request["MessageBody"].as_str().unwrap_or_default();
                 let letter: Value = serde_json::from_str(letter).unwrap_or_default();
-                let session = letter["event"]["data"]["object"]["id"].as_str();
-                self.put_aside.extend(session.map(str::to_owned));
+                let paid = &letter["event"]["data"]["object"];
+                let of = paid["metadata"]["lead_id"].as_str().unwrap_or_default().to_owned();
+                self.put_aside.extend(paid["id"].as_str().map(|session| (session.to_owned(), of)));
             }
             ("ses", "SendEmail") => {
                 let request: Value = serde_json::from_slice(request).unwrap_or_default();
@@ -224,7 +245,7 @@ impl Auditor {
         }
         let attempt = row.get("attempt").map(ToString::to_string).unwrap_or_default();
         let key = (text(&row, "lead_id"), text(&row, "engagement_id"), attempt);
-        let claim = Claim { at_event: self.next(), at: now, marketing: text(&row, "class") == "marketing" };
+        let claim = Claim { at_event: self.next(), at: now };
         self.claims.entry(key).or_default().push(claim);
     }
 
@@ -257,6 +278,11 @@ impl Auditor {
         let tag = |name: &str| detail["mail"]["tags"][name][0].as_str().unwrap_or_default().to_owned();
         let key = (tag("lead_id"), tag("engagement_id"));
         let to = detail["mail"]["destination"][0].as_str().unwrap_or_default().to_owned();
+        if !matches!(detail["eventType"].as_str(), Some("Reject" | "Rendering Failure")) {
+            let event = self.next();
+            self.settled.entry(key.clone()).or_default().push(event);
+            self.heard_sent.insert((key.0.clone(), key.1.clone(), tag("attempt")));
+        }
         match detail["eventType"].as_str().unwrap_or_default() {
             "Click" if !by_machine => drop(self.heard_clicks.insert(key)),
             "Open" if !by_machine => drop(self.heard_opens.insert(key)),
@@ -273,9 +299,11 @@ impl Auditor {
         self.once(books, &mut broken);
         in_order(books, &mut broken);
         everybody_enrolled(books, &mut broken);
+        self.for_a_reason(books, &mut broken);
         self.figures(books, &mut broken);
         self.logs(books, &mut broken);
         no_slot_twice(books, &mut broken);
+        self.kept_promises(books, &mut broken);
         self.nothing_left(books, &mut broken);
         broken
     }
@@ -338,7 +366,7 @@ impl Auditor {
             if lives.iter().any(closed) {
                 broken.push(format!("1: {name} was sent after a complaint or a hard bounce"));
             }
-            if !claim.marketing {
+            if CRITICAL.contains(&send.sequence.as_str()) {
                 continue;
             }
             if last(&|deed| *deed == Deed::Left).is_some_and(|left| left > asked) {
@@ -359,14 +387,22 @@ impl Auditor {
             if is_quiet(claim.at.with_timezone(&zone).time()) {
                 broken.push(format!("1: {name} was sent in the quiet hours of {zone}"));
             }
+            let weekly = last(&|deed| *deed == Deed::Weekly).filter(|at| Some(*at) > preferred);
             let day = marketing.entry((&send.to, lives.len())).or_default();
+            // A run is shorter than a week.
+            if weekly.is_some()
+                && let Some((_, earlier)) = day.last()
+            {
+                broken.push(format!("1: {name} was sent in one week with {}", earlier.engagement_id));
+            }
             // A slow call may lie between the decision, which the product dates by, and the claim.
             let slow = TimeDelta::seconds(ON_THE_WAY_SECONDS);
-            day.retain(|(earlier, _)| earlier.at > claim.at - TimeDelta::days(1) + slow);
             day.push((claim, send));
+            let recent = |(earlier, _): &&(&Claim, &Send)| earlier.at > claim.at - TimeDelta::days(1) + slow;
+            let day: Vec<_> = day.iter().filter(recent).collect();
             if day.len() > CAP {
                 let told =
-                    |(claim, send): &(&Claim, &Send)| format!("{} at {}", send.engagement_id, claim.at);
+                    |(claim, send): &&(&Claim, &Send)| format!("{} at {}", send.engagement_id, claim.at);
                 let day: Vec<String> = day.iter().map(told).collect();
                 broken.push(format!("1: {name} was one mail too many for one day: {}", day.join(", ")));
             }
@@ -405,7 +441,9 @@ impl Auditor {
             // A second one only if nobody knew of the first.
             let key = ((*lead_id).to_owned(), (*engagement_id).to_owned());
             let known = self.settled.get(&key).and_then(|events| events.first());
-            let doubt = sends.get(1).is_some_and(|second| known.is_none_or(|at| *at > second.at_event));
+            let decided = self.claims.get(&(key.0.clone(), key.1.clone(), "2".to_owned()));
+            let decided = decided.and_then(|claims| claims.last());
+            let doubt = decided.is_some_and(|claim| known.is_none_or(|at| *at > claim.at_event));
             let allowed = if critical && doubt { 2 } else { 1 };
             if sends.len() > allowed {
                 broken.push(format!("2: {engagement_id} was sent {} times", sends.len()));
@@ -436,6 +474,8 @@ impl Auditor {
         let mut clicks: BTreeSet<(String, String, String)> = BTreeSet::new();
         let mut facts: BTreeMap<&str, BTreeSet<(String, String)>> = BTreeMap::new();
         let mut dated: BTreeSet<String> = BTreeSet::new();
+        let mut firsts: BTreeSet<String> = BTreeSet::new();
+        let mut revenue: BTreeMap<String, i64> = BTreeMap::new();
         for event in events {
             // Visits are counted day by day. An open or click is dated by the first that was heard of by
             // then; an earlier one that comes later, and was of another day, has that day's date.
@@ -443,12 +483,25 @@ impl Auditor {
             if !repeats && !dated.insert(text(event, "event_id")) {
                 broken.push(format!("4: {} has two dates", text(event, "event_id")));
             }
+            let at = instant(event, "occurred_at").map(|at| at.with_timezone(&HOME).date_naive().to_string());
+            if at.as_ref() != Some(&text(event, "day")) {
+                broken.push(format!("4: {} is counted on {}", text(event, "event_id"), text(event, "day")));
+            }
             let day = days.entry(text(event, "day")).or_default();
             let machine = event.get("machine").and_then(Value::as_bool).unwrap_or(false);
             let first = event.get("first").and_then(Value::as_bool).unwrap_or(false);
             let about = (text(event, "lead_id"), text(event, "engagement_id"));
+            if text(event, "kind") == "customer_paid" {
+                let price = event.get("price").and_then(Value::as_i64).unwrap_or(0);
+                *revenue.entry(text(event, "day")).or_default() += price;
+            }
             let column = match (text(event, "kind").as_str(), machine) {
-                ("opted_in", _) if first => "opt_ins",
+                ("opted_in", _) if first => {
+                    if !about.0.is_empty() && !firsts.insert(about.0) {
+                        broken.push(format!("4: {} is new a second time", text(event, "lead_id")));
+                    }
+                    "opt_ins"
+                }
                 ("mail_sent", _) => "mails_sent",
                 ("mail_unknown", _) => "mails_unknown",
                 ("mail_delivered", _) => "mails_delivered",
@@ -486,6 +539,10 @@ impl Auditor {
                     broken.push(format!("4: {column} of {date} is {figure}, counted {count}"));
                 }
             }
+            let money = figures.get("revenue").and_then(Value::as_i64).unwrap_or(0);
+            if money != revenue.remove(&date).unwrap_or(0) {
+                broken.push(format!("4: the revenue of {date} is {money}, and other money was paid"));
+            }
             let sum: i64 = counted.values().sum();
             let shown: i64 = COLUMNS.iter().filter_map(|column| figures.get(*column)?.as_i64()).sum();
             if shown != sum {
@@ -519,8 +576,12 @@ impl Auditor {
         }
         let mut outcomes: BTreeMap<(String, String), BTreeMap<String, usize>> = BTreeMap::new();
         let mut paid: BTreeMap<String, usize> = BTreeMap::new();
+        let mut sent_facts: BTreeSet<String> = BTreeSet::new();
         for event in &books.tables["Events"] {
             let kind = text(event, "kind");
+            if kind == "mail_sent" {
+                sent_facts.insert(text(event, "event_id"));
+            }
             if kind == "mail_sent" || kind == "mail_unknown" {
                 let key = (text(event, "lead_id"), text(event, "engagement_id"));
                 *outcomes.entry(key).or_default().entry(kind).or_default() += 1;
@@ -539,6 +600,20 @@ impl Auditor {
                 broken.push(format!("4: {} counts as sent {sent} times, SES took it {seen} times", key.1));
             }
         }
+        for (lead_id, engagement_id, attempt) in self.heard_sent.iter().filter(|heard| known(&heard.0)) {
+            let id = match attempt.as_str() {
+                "1" => format!("mail_sent.{lead_id}.{engagement_id}"),
+                later => format!("mail_sent.{lead_id}.{engagement_id}.{later}"),
+            };
+            let rows = || books.tables["Email_Engagement"].iter();
+            let kept = rows()
+                .any(|row| text(row, "lead_id") == *lead_id && text(row, "engagement_id") == *engagement_id);
+            if kept && !sent_facts.contains(&id) {
+                broken.push(format!(
+                    "4: SES told of {engagement_id}, try {attempt}, and it does not count as sent"
+                ));
+            }
+        }
         for (key, seen) in &sends {
             let counts = outcomes.get(key);
             let of = |kind: &str| counts.and_then(|counts| counts.get(kind)).copied().unwrap_or(0);
@@ -549,7 +624,10 @@ impl Auditor {
         }
         // Promise 6: money once. What somebody pays who was erased meanwhile, a person looks at.
         let payments: usize = paid.values().sum();
-        let (made, aside) = (books.paid.len(), books.paid.intersection(&self.put_aside).count());
+        let erased = |session: &&String| {
+            self.put_aside.get(*session).is_some_and(|lead_id| self.erased.contains_key(lead_id))
+        };
+        let (made, aside) = (books.paid.len(), books.paid.iter().filter(erased).count());
         if payments > made || payments + aside < made || paid.values().any(|times| *times > 1) {
             broken.push(format!("6: {made} payments were made, {payments} are counted, {aside} put aside"));
         }
@@ -575,6 +653,55 @@ impl Auditor {
                         broken.push(format!("7: {lead_id} was erased, and {table} has {told}"));
                     }
                 }
+            }
+        }
+    }
+
+    /// Promise 3: what was not sent, or is over before its end, has a reason in what she did.
+    fn for_a_reason(&self, books: &Books, broken: &mut Vec<String>) {
+        let leads = books.tables["Leads"].iter();
+        let addresses: BTreeMap<String, String> =
+            leads.map(|lead| (text(lead, "lead_id"), text(lead, "email"))).collect();
+        let skipped = books.tables["Email_Engagement"].iter().filter(|row| text(row, "state") == "skipped");
+        let skipped = skipped.map(|row| {
+            let campaign = text(row, "email_campaign_id");
+            let sequence = campaign.split('/').next().unwrap_or_default().to_owned();
+            (row, sequence, campaign)
+        });
+        let stopped = books.tables["Enrolments"].iter().filter(|row| text(row, "state") == "stopped");
+        let stopped = stopped.map(|row| (row, text(row, "sequence"), text(row, "enrolment_id")));
+        for (row, sequence, what) in skipped.chain(stopped) {
+            let lead_id = text(row, "lead_id");
+            let Some(address) = addresses.get(&lead_id).filter(|_| !self.erased.contains_key(&lead_id))
+            else {
+                continue;
+            };
+            let deeds = self.deeds.get(address).map(Vec::as_slice).unwrap_or_default();
+            let did = |wanted: &[Deed]| deeds.iter().any(|(_, deed)| wanted.contains(deed));
+            let closed = address.starts_with("bounce") || did(&[Deed::Complains]);
+            let excused = match sequence.as_str() {
+                // The reminder comes too late for who books late, or whose timer was late.
+                "consultation" => closed || did(&[Deed::Rearranges]) || what.ends_with("/reminder"),
+                "welcome" | "receipt" => closed,
+                _ => closed || did(&[Deed::AsksToLeave, Deed::Preferred, Deed::Applies]),
+            };
+            if !excused {
+                let why = [text(row, "reason"), text(row, "why")].concat();
+                broken.push(format!(
+                    "3: {what} of {lead_id} is {} for nothing she did: {why}",
+                    text(row, "state")
+                ));
+            }
+        }
+    }
+
+    /// Promise 6, from the other side: who was told that a time is hers has it.
+    fn kept_promises(&self, books: &Books, broken: &mut Vec<String>) {
+        let rows = books.tables["Consultations"].iter();
+        let known: BTreeSet<String> = rows.map(|row| text(row, "consultation_id")).collect();
+        for id in self.promised.iter().filter(|_| self.erased.is_empty()) {
+            if !known.contains(id) {
+                broken.push(format!("6: {id} was promised, and there is no such consultation"));
             }
         }
     }
@@ -640,10 +767,16 @@ fn in_order(books: &Books, broken: &mut Vec<String>) {
         if state == "active" && due.is_none_or(|due| due < fresh) {
             broken.push(format!("3: {id} has been due since {due:?} at {:?}", row.get("step")));
         }
+        // A sequence lasts three days, and a pause one; one mail a week is another matter.
+        if due.is_some_and(|due| due > books.now + TimeDelta::days(8)) {
+            broken.push(format!("3: {id} is put off until {due:?}"));
+        }
         let mails: &[&str] = match text(row, "sequence").as_str() {
             "welcome" => &["hello"],
-            "nurture" => &["day-1", "day-2"],
-            "consultation" => &[],
+            "nurture" => &["day-1", "day-2", "day-3"],
+            // Who books at the last moment is not reminded.
+            "consultation" => &["confirmation"],
+            "broadcast-news" => &["mail"],
             "after" => &["after"],
             "receipt" => &["receipt"],
             _ => &[],
@@ -655,18 +788,29 @@ fn in_order(books: &Books, broken: &mut Vec<String>) {
             }
         }
     }
+    for row in &books.tables["Broadcasts"] {
+        let (state, changed) = (text(row, "state"), instant(row, "changed_at").unwrap_or(books.now));
+        if matches!(state.as_str(), "planning" | "sending") && changed < fresh {
+            broken.push(format!("3: the broadcast is {state} since {changed}"));
+        }
+    }
+    // Mail and payments may end there; facts and what the product tells itself may not.
     for (queue, count) in &books.dead {
-        if queue.contains("relay") {
-            broken.push(format!("3: {count} facts' effects were given up"));
+        if ["relay-dead", "by relay", "by delivery", "by email-event"]
+            .iter()
+            .any(|dead| queue.ends_with(dead))
+        {
+            broken.push(format!("3: {count} given up in {queue}"));
         }
     }
 }
 
 /// Promise 3, for those who were never taken in.
 fn everybody_enrolled(books: &Books, broken: &mut Vec<String>) {
-    let enrolled: BTreeSet<(String, String)> = books.tables["Enrolments"]
+    let generation = |row: &Row| row.get("generation").and_then(Value::as_i64).unwrap_or(0);
+    let enrolled: BTreeMap<(String, String), i64> = books.tables["Enrolments"]
         .iter()
-        .map(|row| (text(row, "lead_id"), text(row, "enrolment_id")))
+        .map(|row| ((text(row, "lead_id"), text(row, "enrolment_id")), generation(row)))
         .collect();
     let mut left: BTreeSet<String> = BTreeSet::new();
     let mut moved: BTreeSet<String> = BTreeSet::new();
@@ -699,9 +843,23 @@ fn everybody_enrolled(books: &Books, broken: &mut Vec<String>) {
             _ => vec![],
         };
         for id in wanted {
-            if !enrolled.contains(&(lead_id.clone(), id.clone())) {
+            if !enrolled.contains_key(&(lead_id.clone(), id.clone())) {
                 broken.push(format!("3: {} has happened, and {id} was never begun", text(event, "event_id")));
             }
+        }
+        // What begins afresh each time, and which time that is.
+        let afresh = match text(event, "kind").as_str() {
+            "opted_in" => Some(("welcome".to_owned(), at.timestamp())),
+            "consultation_rescheduled" => {
+                let version = event.get("version").and_then(Value::as_i64).unwrap_or(0);
+                Some((format!("consultation_{}", text(event, "consultation_id")), version))
+            }
+            _ => None,
+        };
+        if let Some((id, time)) = afresh
+            && enrolled.get(&(lead_id, id.clone())).is_none_or(|begun| *begun < time)
+        {
+            broken.push(format!("3: {} has happened, and {id} was not begun anew", text(event, "event_id")));
         }
     }
 }

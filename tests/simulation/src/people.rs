@@ -54,6 +54,14 @@ const WAYS_TO_LEAVE: [(&str, &str); 4] = [
     ),
 ];
 
+/// What somebody chooses on the preference page.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice {
+    Pause,
+    TopicOff,
+    Weekly,
+}
+
 /// Something that somebody has set out to do.
 #[derive(Clone, Debug)]
 pub enum Act {
@@ -81,7 +89,7 @@ pub enum Act {
     Prefer {
         who: usize,
         url: String,
-        pause: bool,
+        choice: Choice,
         tries: u32,
     },
     Book {
@@ -145,6 +153,8 @@ pub struct People {
     agenda: BTreeMap<(DateTime<Utc>, u64), Act>,
     planned: u64,
     booked: BTreeSet<usize>,
+    /// What people may book with, from their mails.
+    tokens: BTreeMap<usize, String>,
     applied: BTreeSet<usize>,
     /// Bookings that are still to be moved, if that is not left to luck.
     moves: Option<u32>,
@@ -181,6 +191,7 @@ impl People {
             agenda: BTreeMap::new(),
             planned: 0,
             booked: BTreeSet::new(),
+            tokens: BTreeMap::new(),
             applied: BTreeSet::new(),
             moves: None,
             wanted: None,
@@ -303,31 +314,38 @@ impl People {
                     self.cloud.click(&mail, &link.href, if machine { SCANNER } else { HUMAN });
                 }
             }
-            Act::Complain { mail } => self.cloud.complain(&mail),
+            Act::Complain { mail } => {
+                let who = mail.to.first().cloned().unwrap_or_default();
+                self.shared.lock().auditor.deed(&who, Deed::Complains);
+                self.cloud.complain(&mail);
+            }
             Act::Leave { who, tries } => {
                 let url = self.shared.lock().ways_out.get(&address(who)).cloned();
                 let Some(url) = url else { return };
                 let status = self.leave(who, &url).await;
                 self.again(status, tries, later, |tries| Act::Leave { who, tries });
             }
-            Act::Prefer { who, url, pause, tries } => {
-                let status = self.prefer(who, &url, pause).await;
-                self.again(status, tries, later, |tries| Act::Prefer { who, url, pause, tries });
+            Act::Prefer { who, url, choice, tries } => {
+                let status = self.prefer(who, &url, choice).await;
+                self.again(status, tries, later, |tries| Act::Prefer { who, url, choice, tries });
             }
             Act::Book { who, token, tries } => {
                 let status = self.book(who, &token).await;
                 self.again(status, tries, later, |tries| Act::Book { who, token, tries });
             }
             Act::Move { who, url, tries } => {
+                self.shared.lock().auditor.deed(&address(who), Deed::Rearranges);
                 let status = self.reschedule(who, &url).await;
                 self.again(status, tries, later, |tries| Act::Move { who, url, tries });
             }
             Act::Cancel { who, url, tries } => {
+                self.shared.lock().auditor.deed(&address(who), Deed::Rearranges);
                 let (path, token) = managed(&url);
                 let status = self.post(&format!("{path}/cancel"), &json!({"t": token})).await.0;
                 self.again(status, tries, later, |tries| Act::Cancel { who, url, tries });
             }
             Act::Apply { who, token, tries } => {
+                self.shared.lock().auditor.deed(&address(who), Deed::Applies);
                 let body = json!({"t": token, "plan": "course"});
                 let (status, answer) = self.post("/applications", &body).await;
                 if let Some(session) = answer["checkout_url"].as_str().and_then(|url| url.rsplit('/').next())
@@ -374,7 +392,8 @@ impl People {
     async fn opt_in(&mut self, who: usize, magnet: &str) -> u16 {
         let (address, name) = (address(who), format!("見込 花子{who}"));
         let zone = ZONES[who % ZONES.len()];
-        let secrets = vec![address.clone(), name.clone()];
+        let browser = format!("browser-{who}-of-hers");
+        let secrets = vec![address.clone(), name.clone(), browser.clone()];
         {
             let mut state = self.shared.lock();
             let known = zone.parse::<Tz>().unwrap_or(Tz::Asia__Tokyo);
@@ -382,7 +401,7 @@ impl People {
             state.auditor.deed(&address, Deed::AskedToOptIn);
         }
         let body = json!({"email": address, "name": name, "consent": true, "time_zone": zone,
-            "visitor_id": format!("v-{who}"), "source": "instagram", "lead_magnet_type": magnet});
+            "visitor_id": browser, "source": "instagram", "lead_magnet_type": magnet});
         let status = self.post("/opt-in", &body).await.0;
         // It was taken at some time in between; whatever else happened meanwhile may have been before.
         self.shared.lock().auditor.deed(&address, Deed::AskedToOptIn);
@@ -394,17 +413,23 @@ impl People {
         leave_by(&self.cloud, &self.shared, &address(who), url, WAYS_TO_LEAVE[way]).await
     }
 
-    async fn prefer(&mut self, who: usize, url: &str, pause: bool) -> u16 {
+    async fn prefer(&mut self, who: usize, url: &str, choice: Choice) -> u16 {
         let token = parameter(url);
         let until = self.now() + TimeDelta::days(1);
-        let body = match pause {
-            true => json!({"t": token, "topic_news": true, "frequency": "all", "pause": "1"}),
-            false => json!({"t": token, "frequency": "all", "pause": "none"}),
+        let (body, deed) = match choice {
+            Choice::Pause => {
+                let body = json!({"t": token, "topic_news": true, "frequency": "all", "pause": "1"});
+                (body, Deed::Paused(until))
+            }
+            Choice::TopicOff => (json!({"t": token, "frequency": "all", "pause": "none"}), Deed::TopicOff),
+            Choice::Weekly => {
+                let body = json!({"t": token, "topic_news": true, "frequency": "weekly", "pause": "none"});
+                (body, Deed::Weekly)
+            }
         };
         self.shared.lock().auditor.deed(&address(who), Deed::Preferred);
         let status = self.post("/preferences", &body).await.0;
         if status == 200 {
-            let deed = if pause { Deed::Paused(until) } else { Deed::TopicOff };
             self.shared.lock().auditor.deed(&address(who), deed);
         }
         status
@@ -426,16 +451,26 @@ impl People {
 
     async fn book(&mut self, who: usize, token: &str) -> u16 {
         let Some(slot) = self.slot().await else { return 503 };
+        self.meet_rival(who, &slot);
         let (status, answer) = self.post("/bookings", &json!({"t": token, "slot": slot})).await;
+        self.shared.lock().rival = None;
         self.remember_booking(who, &answer);
         status
+    }
+
+    /// Somebody else may want the same time at the same moment.
+    fn meet_rival(&self, who: usize, slot: &str) {
+        let other = self.tokens.iter().find(|(other, _)| **other != who);
+        self.shared.lock().rival = other.map(|(_, token)| json!({"t": token, "slot": slot}));
     }
 
     async fn reschedule(&mut self, who: usize, url: &str) -> u16 {
         let (path, token) = managed(url);
         let Some(slot) = self.slot().await else { return 503 };
+        self.meet_rival(who, &slot);
         let (status, answer) =
             self.post(&format!("{path}/reschedule"), &json!({"t": token, "slot": slot})).await;
+        self.shared.lock().rival = None;
         self.remember_booking(who, &answer);
         status
     }
@@ -445,6 +480,7 @@ impl People {
             return;
         };
         let Ok(start) = start.parse::<DateTime<Utc>>() else { return };
+        self.shared.lock().auditor.promised(id);
         let url = answer["manage_url"].as_str().unwrap_or_default().to_owned();
         let (moves, cancels) = match self.moves {
             Some(left) => {
@@ -487,6 +523,7 @@ impl People {
                 let url = url.trim_matches(['<', '>']).to_owned();
                 self.shared.lock().ways_out.insert(address(who), url);
             }
+            self.tokens.extend(token_in(&mail, "booking").map(|token| (who, token)));
             match manner {
                 Manner::Lively => self.react(who, &mail),
                 Manner::Scripted if who == 0 => self.follow_script(who, &mail),
@@ -542,8 +579,9 @@ impl People {
         } else if self.one_in(12)
             && let Some(url) = link_to(mail, "preferences")
         {
-            let (at, pause) = (now + self.within(10), self.one_in(2));
-            self.plan(at, Act::Prefer { who, url, pause, tries: 0 });
+            let at = now + self.within(10);
+            let choice = [Choice::Pause, Choice::TopicOff, Choice::Weekly][self.luck.random_range(0..3)];
+            self.plan(at, Act::Prefer { who, url, choice, tries: 0 });
         }
     }
 
@@ -558,7 +596,10 @@ impl People {
                     self.plan(now + minutes(10), Act::Book { who, token, tries: 0 });
                 }
                 if let Some(url) = link_to(mail, "preferences") {
-                    self.plan(now + minutes(20), Act::Prefer { who, url, pause: false, tries: 0 });
+                    self.plan(
+                        now + minutes(20),
+                        Act::Prefer { who, url, choice: Choice::TopicOff, tries: 0 },
+                    );
                 }
             }
             "day-1" => {
@@ -626,6 +667,14 @@ pub async fn erase(cloud: &LocalCloud, who: &str, finish: bool) -> bool {
     cloud.invoke(OPERATOR, json!({"erase": who, "finish": finish})).await.is_ok()
 }
 
+/// Somebody sends the form of the booking page, and takes what it says for true.
+pub async fn book(cloud: &LocalCloud, shared: &Arc<Shared>, form: &Value) {
+    let (_, answer) = send(cloud, shared, "POST", "/bookings", "application/json", form.to_string()).await;
+    if let Some(id) = answer["consultation_id"].as_str() {
+        shared.lock().auditor.promised(id);
+    }
+}
+
 /// Somebody leaves by the button of her mailbox.
 pub async fn leave(cloud: &LocalCloud, shared: &Arc<Shared>, who: &str, url: &str) {
     leave_by(cloud, shared, who, url, WAYS_TO_LEAVE[0]).await;
@@ -639,6 +688,7 @@ async fn leave_by(
     (content_type, body): (&str, &str),
 ) -> u16 {
     let path = url.strip_prefix(PUBLIC_URL).unwrap_or(url);
+    shared.lock().auditor.deed(who, Deed::AsksToLeave);
     let status = send(cloud, shared, "POST", path, content_type, body.to_owned()).await.0;
     if status == 200 {
         shared.lock().auditor.deed(who, Deed::Left);

@@ -25,6 +25,8 @@ pub struct State {
     pub latest: BTreeMap<String, Value>,
     /// Links by which people leave, by address.
     pub ways_out: BTreeMap<String, String>,
+    /// The form of somebody else who wants the time that is being booked.
+    pub rival: Option<Value>,
     /// Those whose erasure has begun in the middle of something.
     pub erasing: BTreeSet<String>,
 }
@@ -38,6 +40,9 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How often somebody else is quicker with a time, in 100,000 bookings.
+const RIVALS: u32 = 25_000;
 
 /// How often each fault strikes, in 100,000 calls or deliveries.
 #[derive(Clone, Copy, Debug, Default)]
@@ -150,6 +155,8 @@ pub enum Meanwhile {
     Leave(String, String),
     /// The operator begins to erase somebody.
     Erase(String),
+    /// Somebody else books the same time.
+    Book(Value),
 }
 
 impl Storm {
@@ -235,6 +242,7 @@ impl Storm {
         call: &Call,
         latest: &BTreeMap<String, Value>,
         ways_out: &BTreeMap<String, String>,
+        rival: Option<&Value>,
     ) -> Fate {
         let name = format!("{} {}:{}", call.function, call.service, call.operation);
         if !self.rages {
@@ -255,6 +263,14 @@ impl Storm {
         if self.strikes(self.weather.slow) {
             self.count("slow");
             return Fate::Slow(TimeDelta::seconds(self.luck.random_range(1..=70)));
+        }
+        if let Some(form) =
+            rival.filter(|_| call.function == "booking" && call.operation == "TransactWriteItems")
+            && self.depth == 0
+            && self.weather.meanwhile > 0
+            && self.strikes(RIVALS)
+        {
+            return Fate::Meanwhile(Meanwhile::Book(form.clone()), Verdict::Pass);
         }
         if self.depth == 0 && self.strikes(self.weather.meanwhile) {
             let what = match self.luck.random_range(0..20) {
@@ -401,7 +417,7 @@ pub fn saboteur(cloud: &LocalCloud, shared: &Arc<Shared>) -> Saboteur {
 async fn struck(cloud: &LocalCloud, shared: &Arc<Shared>, call: Call) -> Verdict {
     let fate = {
         let state = &mut *shared.lock();
-        state.storm.fate(&call, &state.latest, &state.ways_out)
+        state.storm.fate(&call, &state.latest, &state.ways_out, state.rival.as_ref())
     };
     let verdict = match fate {
         Fate::Verdict(verdict) => verdict,
@@ -415,6 +431,7 @@ async fn struck(cloud: &LocalCloud, shared: &Arc<Shared>, call: Call) -> Verdict
                 Meanwhile::Again(..) => "meanwhile an event again",
                 Meanwhile::Leave(..) => "meanwhile somebody leaves",
                 Meanwhile::Erase(..) => "meanwhile somebody is erased",
+                Meanwhile::Book(..) => "meanwhile somebody books",
             };
             {
                 let state = &mut *shared.lock();
@@ -424,6 +441,7 @@ async fn struck(cloud: &LocalCloud, shared: &Arc<Shared>, call: Call) -> Verdict
             }
             match what {
                 Meanwhile::Again(function, event) => drop(cloud.invoke(&function, event).await),
+                Meanwhile::Book(form) => crate::people::book(cloud, shared, &form).await,
                 Meanwhile::Leave(who, url) => crate::people::leave(cloud, shared, &who, &url).await,
                 Meanwhile::Erase(who) => {
                     crate::people::erase(cloud, &who, false).await;

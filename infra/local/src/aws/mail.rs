@@ -196,12 +196,14 @@ impl Attachment {
         let file_name = input["FileName"].as_str();
         let file_name = file_name.ok_or_else(|| bad("An attachment needs a FileName."))?;
         let content = input["RawContent"].as_str().unwrap_or_default();
-        let content = STANDARD.decode(content);
-        Ok(Self {
-            file_name: file_name.to_owned(),
-            content_type: input["ContentType"].as_str().unwrap_or("application/octet-stream").to_owned(),
-            content: content.map_err(|_| bad("An attachment's content is not base64."))?,
-        })
+        let content = STANDARD.decode(content).map_err(|_| bad("An attachment's content is not base64."))?;
+        // SES would declare it as 7 bits, and what comes is anybody's guess.
+        let encoding = input["ContentTransferEncoding"].as_str().unwrap_or("SEVEN_BIT");
+        if encoding == "SEVEN_BIT" && !content.is_ascii() {
+            return Err(bad("An attachment with other than ASCII letters needs a ContentTransferEncoding."));
+        }
+        let content_type = input["ContentType"].as_str().unwrap_or("application/octet-stream").to_owned();
+        Ok(Self { file_name: file_name.to_owned(), content_type, content })
     }
 }
 

@@ -150,7 +150,6 @@ fn read(dir: &Path, problems: &mut Problems) -> Option<Funnel> {
         facts: config.facts.into_iter().map(|fact| fact.value).collect(),
         dates: config.dates,
         team: config.team,
-        window: config.window,
         cap: config.cap,
         retention: config.retention,
         lead_magnets: config.lead_magnets.into_iter().map(|magnet| magnet.value).collect(),
