@@ -108,8 +108,9 @@ async fn of_an_erased_person_nothing_stays_but_a_mark_and_the_figures_stay_what_
     assert!(!told.contains(HER), "{told}");
     assert!(!traces(&world, &lead_id).await.is_empty(), "asking erases nothing");
 
-    let slots = world.slots().await.len();
+    let (slots, heard) = (world.slots().await.len(), world.cloud.bus_events().len());
     erased(&world).await;
+    assert_eq!(world.cloud.bus_events().len(), heard, "others hear nothing twice, and nothing more of her");
 
     let left = traces(&world, &lead_id).await;
     assert_eq!(left.len(), 1, "{left:#?}");

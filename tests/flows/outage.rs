@@ -143,13 +143,23 @@ async fn mails_do_not_wait_for_a_bus_that_takes_nothing() {
 
 #[tokio::test]
 async fn late_news_of_a_first_try_is_counted_and_says_nothing_of_the_second() {
-    // The second try's sender stops before the mail is with SES, or hears nothing.
-    for (second, unknown) in [(Verdict::Crash { done: false }, 2), (Verdict::After(Failure::NoAnswer), 2)] {
+    let dead = "bounce+1@simulator.amazonses.com";
+    // The second try's sender stops before the mail is with SES, hears nothing, or is told to wait.
+    let (stopped, unheard) = (Verdict::Crash { done: false }, Verdict::After(Failure::NoAnswer));
+    let refused = Verdict::Before(Failure::Throttle);
+    for (who, second, ends, bounced) in [
+        (HANAKO, stopped, (EngagementState::Unknown, 2), 0),
+        (HANAKO, unheard, (EngagementState::Unknown, 2), 0),
+        (HANAKO, refused, (EngagementState::Sent, 1), 0),
+        (dead, stopped, (EngagementState::Unknown, 2), 1),
+        (dead, unheard, (EngagementState::Unknown, 2), 1),
+    ] {
         let world = World::with(&Draft::new().transactional("receipt", RECEIPT)).await;
         let tries = Arc::new(AtomicUsize::new(0));
         let seen = tries.clone();
+        let clock = world.cloud.clock().clone();
         world.cloud.sabotage(Some(Saboteur {
-            // SES's word on the first mail comes when the second is under way; on others never.
+            // SES's word on the first mail comes while the second is under way; on others never.
             copies: Arc::new(move |way| match way {
                 Way::MailEvent if tries.load(Ordering::SeqCst) < 2 => vec![TimeDelta::seconds(185)],
                 Way::MailEvent | Way::DeletedSchedule => vec![],
@@ -158,22 +168,24 @@ async fn late_news_of_a_first_try_is_counted_and_says_nothing_of_the_second() {
             ..fate(move |call| match call.operation.as_str() {
                 "SendEmail" => match seen.fetch_add(1, Ordering::SeqCst) {
                     0 => Verdict::After(Failure::NoAnswer),
-                    _ => second,
+                    _ => {
+                        clock.move_to(clock.now() + TimeDelta::seconds(8));
+                        second
+                    }
                 },
                 _ => Verdict::Pass,
             })
         }));
-        let lead_id = world.opt_in_with(HANAKO, json!({})).await;
+        let lead_id = world.opt_in_with(who, json!({})).await;
         world.pass(TimeDelta::hours(1)).await;
         world.cloud.sabotage(None);
+        world.pass(TimeDelta::hours(1)).await;
         let row = world.tables().engagements(&lead_id).await.unwrap().remove(0);
-        assert_eq!((row.state, row.attempt), (EngagementState::Unknown, 2), "{second:?}");
+        assert_eq!((row.state, row.attempt), ends, "{who} {second:?}");
         let figures = world.figures("2027-03-01").await;
-        assert_eq!(
-            (&figures["mails_sent"], &figures["mails_unknown"]),
-            (&json!(1), &json!(unknown)),
-            "{second:?}"
-        );
+        let counted = ["mails_sent", "mails_unknown", "mails_bounced"].map(|name| figures[name].as_u64());
+        let unknown = u64::from(ends.1);
+        assert_eq!(counted, [Some(1), Some(unknown), Some(bounced)], "{who} {second:?}");
     }
 }
 

@@ -33,6 +33,7 @@ use notice::{Bounce, News, Notice};
 /// The function's clients, made once.
 #[derive(Debug)]
 pub struct EmailEvents {
+    cloud: Cloud,
     tables: Tables,
     dead_letters: DeadLetters,
     /// The queue whose events are opens and clicks to be judged.
@@ -51,6 +52,7 @@ impl EmailEvents {
             dead_letters: DeadLetters::new(&cloud, "email-event")?,
             verdicts: cloud.env.get("VERDICT_QUEUE_ARN")?,
             funnel,
+            cloud,
         })
     }
 
@@ -128,6 +130,11 @@ impl EmailEvents {
     /// News of a first try that comes when there was a second is a fact, and no word on the second.
     async fn prove(&self, notice: &Notice, row: &Engagement) -> Result<(), CallError> {
         let this_try = notice.attempt == row.attempt;
+        if !this_try && row.state == EngagementState::Claimed && row.is_fresh(self.cloud.now()) {
+            // SES may refuse the second try at this moment, and then the row speaks of the first again.
+            let reason = "another try is under way".to_owned();
+            return Err(CallError { doing: "taking news of an earlier try", reason });
+        }
         let doubted = matches!(row.state, EngagementState::Claimed | EngagementState::Unknown);
         let untold = doubted || !this_try || notice.news == News::Sent;
         if let Some(sent) = notice.proves_send().filter(|_| untold) {
@@ -139,8 +146,9 @@ impl EmailEvents {
         Ok(())
     }
 
+    /// What the row learns. News of another try than the one that it speaks of says nothing of its state.
     async fn note(&self, notice: &Notice) -> Result<(), CallError> {
-        match entry(notice) {
+        match entry(notice).map(|note| note.only_of(notice.attempt)) {
             Some(note) => self.tables.note(&notice.lead_id, &notice.engagement_id, &note).await.map(|_| ()),
             None => Ok(()),
         }

@@ -22,7 +22,7 @@ use domain::{
     condition::Needs,
     event::{Event, Fact},
     lead::{Lead, Mailing},
-    limits::{BUS_PATIENCE_MINUTES, SCORE_WATCH_DAYS},
+    limits::{BUS_PATIENCE_MINUTES, RELAY_SECONDS, SCORE_WATCH_DAYS},
     relay::{Effect, concerns_people_inside, starts},
     sequence::{Anchor, EnrolmentState, Entry, Sequence, to_the_second},
     time,
@@ -39,6 +39,8 @@ pub struct Relay {
     bus: Bus,
     dead_letters: DeadLetters,
     funnel: Arc<Funnel>,
+    /// While it is set, the bus is not asked.
+    bus_rests_until: Mutex<Option<DateTime<Utc>>>,
     /// Programs that this process has seen to be kept: sequence and version.
     kept: Mutex<BTreeSet<String>>,
 }
@@ -57,6 +59,7 @@ impl Relay {
             dead_letters,
             funnel,
             cloud,
+            bus_rests_until: Mutex::default(),
             kept: Mutex::default(),
         })
     }
@@ -68,9 +71,17 @@ impl Relay {
     /// None.
     pub async fn handle(&self, batch: StreamEvent) -> Result<DynamoDbEventResponse, Error> {
         let mut answer = DynamoDbEventResponse::default();
+        let until = self.cloud.now() + TimeDelta::seconds(RELAY_SECONDS);
         for record in batch.records {
             let position = record.change.sequence_number.clone();
-            if let Err(error) = self.record(record).await {
+            // Ended by Lambda, the function could not say how far it came.
+            let done = match self.cloud.now() < until {
+                true => self.record(record).await,
+                false => {
+                    Err(CallError { doing: "taking facts", reason: "those before took too long".into() })
+                }
+            };
+            if let Err(error) = done {
                 tracing::error!(%error, "an event's effects could not be done; the stream will bring it again");
                 let mut failure = DynamoDbBatchItemFailure::default();
                 failure.item_identifier = position;
@@ -89,10 +100,11 @@ impl Relay {
         let row = serde_json::to_value(&record.change.new_image).unwrap_or_default();
         let written_at = record.change.approximate_creation_date_time;
         match serde_dynamo::from_item::<_, Event>(record.change.new_image) {
-            Ok(event) => {
-                self.event(&event).await?;
-                self.publish(&event, written_at).await
-            }
+            // Of somebody who was erased the bus hears nothing any more.
+            Ok(event) => match self.event(&event).await? {
+                true => self.publish(&event, written_at).await,
+                false => Ok(()),
+            },
             Err(error) => {
                 self.dead_letters.put(&format!("the event's row can't be read: {error}"), row).await
             }
@@ -100,14 +112,14 @@ impl Relay {
     }
 
     /// Ends come first, so that a fact that ends one sequence and starts another leaves the person
-    /// in the new one.
-    async fn event(&self, event: &Event) -> Result<(), CallError> {
+    /// in the new one. `false` for a fact that is nobody's any more.
+    async fn event(&self, event: &Event) -> Result<bool, CallError> {
         let lead = match &event.lead_id {
             Some(lead_id) => self.tables.lead(lead_id).await?,
             None => None,
         };
         if !event.counts_for(lead.as_ref()) {
-            return Ok(());
+            return Ok(false);
         }
         if concerns_people_inside(event) {
             self.people_inside(event).await?;
@@ -125,18 +137,31 @@ impl Relay {
         if self.funnel.scoring.listens_to(event.fact.kind()) {
             self.score(event).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Tells the bus. Nothing in the stack depends on it, so first mails do not wait for it for long:
-    /// what it has not taken after a while is put aside, for somebody to publish.
+    /// what it has not taken after a while is put aside, for somebody to publish, and for a minute what
+    /// comes behind it too, unasked: a bus that hangs would hold up everything.
     async fn publish(&self, event: &Event, written_at: DateTime<Utc>) -> Result<(), CallError> {
-        let Err(error) = self.bus.publish(event).await else { return Ok(()) };
-        if self.cloud.now() - written_at < TimeDelta::minutes(BUS_PATIENCE_MINUTES) {
+        let rests = {
+            let mut until = self.bus_rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *until = until.filter(|until| self.cloud.now() < *until);
+            until.is_some()
+        };
+        let told = match rests {
+            true => Err(CallError { doing: "publishing a fact", reason: "it took none before".to_owned() }),
+            false => self.bus.publish(event).await,
+        };
+        let Err(error) = told else { return Ok(()) };
+        let now = self.cloud.now();
+        if now - written_at.max(event.occurred_at) < TimeDelta::minutes(BUS_PATIENCE_MINUTES) {
             return Err(error);
         }
-        let told = serde_json::to_value(event.without_personal_data()).unwrap_or_default();
-        self.dead_letters.put(&format!("the bus did not take the fact: {}", error.reason), told).await
+        let until = now + TimeDelta::minutes(1);
+        self.bus_rests_until.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(until);
+        let aside = serde_json::to_value(event.without_personal_data()).unwrap_or_default();
+        self.dead_letters.put(&format!("the bus did not take the fact: {}", error.reason), aside).await
     }
 
     async fn enrol(

@@ -99,11 +99,7 @@ impl DeadLetters {
     /// [`CallError`] if SQS did not take it: the event must then be tried again, not dropped.
     pub async fn put(&self, reason: &str, event: serde_json::Value) -> Result<(), CallError> {
         let doing = "putting an event into the dead letters";
-        tracing::error!(
-            function = self.function,
-            reason,
-            "an event can't be read and was put into the dead letters"
-        );
+        tracing::error!(function = self.function, reason, "an event was put into the dead letters");
         let letter = DeadLetter { function: self.function.to_owned(), reason: reason.to_owned(), event };
         let body = serde_json::to_string(&letter).map_err(|error| CallError::new(doing, error))?;
         let answer = self.client.send_message().queue_url(&self.url).message_body(body).send().await;

@@ -687,6 +687,11 @@ impl Tables {
                 request = request.expression_attribute_values(name, AttributeValue::S((*state).to_owned()));
             }
         }
+        if let Some(attempt) = note.only_of_attempt {
+            condition = format!("{condition} AND attempt = :attempt");
+            let attempt = AttributeValue::N(attempt.to_string());
+            request = request.expression_attribute_values(":attempt", attempt);
+        }
         let update = format!("SET {}", sets.join(", "));
         let request = request.update_expression(update).condition_expression(condition);
         unless_refused(
@@ -899,6 +904,7 @@ impl Transaction<'_> {
 pub struct Note {
     set: Vec<(&'static str, AttributeValue, bool)>,
     only_in_state: Vec<&'static str>,
+    only_of_attempt: Option<u8>,
 }
 
 impl Note {
@@ -923,6 +929,12 @@ impl Note {
     /// Only if the row's `state` is one of these.
     pub fn only_in(mut self, states: &[&'static str]) -> Self {
         self.only_in_state = states.to_vec();
+        self
+    }
+
+    /// Only if the row still speaks of that try.
+    pub fn only_of(mut self, attempt: u8) -> Self {
+        self.only_of_attempt = Some(attempt);
         self
     }
 }

@@ -87,6 +87,8 @@ pub const SILENCE_IN_A_ROW: u32 = 3;
 /// How long a batch of due work may take on new work, in seconds: with what it has begun by then it is
 /// done before Lambda ends the function (the template's time-out), even if SES hangs.
 pub const DELIVERY_SECONDS: i64 = 30;
+/// How long a batch of the stream takes on new facts, in seconds: a third of the relay's time-out.
+pub const RELAY_SECONDS: i64 = 20;
 /// How long facts wait for a bus that does not take them, in minutes: then they are put aside, and what
 /// comes behind them goes on.
 pub const BUS_PATIENCE_MINUTES: i64 = 10;

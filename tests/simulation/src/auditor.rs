@@ -670,6 +670,9 @@ impl Auditor {
         });
         let stopped = books.tables["Enrolments"].iter().filter(|row| text(row, "state") == "stopped");
         let stopped = stopped.map(|row| (row, text(row, "sequence"), text(row, "enrolment_id")));
+        let over = books.tables["Consultations"].iter();
+        let over = over.filter(|row| matches!(text(row, "status").as_str(), "held" | "missed"));
+        let over: BTreeSet<String> = over.map(|row| text(row, "lead_id")).collect();
         for (row, sequence, what) in skipped.chain(stopped) {
             let lead_id = text(row, "lead_id");
             let Some(address) = addresses.get(&lead_id).filter(|_| !self.erased.contains_key(&lead_id))
@@ -680,8 +683,14 @@ impl Auditor {
             let did = |wanted: &[Deed]| deeds.iter().any(|(_, deed)| wanted.contains(deed));
             let closed = address.starts_with("bounce") || did(&[Deed::Complains]);
             let excused = match sequence.as_str() {
-                // The reminder comes too late for who books late, or whose timer was late.
-                "consultation" => closed || did(&[Deed::Rearranges]) || what.ends_with("/reminder"),
+                // The reminder comes too late for who books late, or whose timer was late; and the
+                // confirmation, if the consultation was over before SES took any mail.
+                "consultation" => {
+                    closed
+                        || did(&[Deed::Rearranges])
+                        || what.ends_with("/reminder")
+                        || over.contains(&lead_id)
+                }
                 "welcome" | "receipt" => closed,
                 _ => closed || did(&[Deed::AsksToLeave, Deed::Preferred, Deed::Applies]),
             };
