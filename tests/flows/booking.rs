@@ -1,6 +1,6 @@
 use chrono::TimeDelta;
 use domain::id::Id;
-use serde_json::json;
+use serde_json::{Value, json};
 use web::link::Purpose;
 
 use crate::{draft::Draft, world::World};
@@ -150,16 +150,22 @@ async fn the_confirmation_carries_a_calendar_file() {
     }
 }
 
-#[tokio::test]
-async fn moving_a_consultation_moves_its_reminders_and_frees_its_slot() {
-    let world = World::new().await;
+/// Somebody who booked Thursday and moved to Friday: who, and what she was told of Thursday.
+async fn moved(world: &World) -> (Id, Value) {
     let lead_id = world.opt_in("hanako@example.com").await;
     let booked = world.book(&lead_id, "2027-03-11T01:00").await;
-    let id = booked["consultation_id"].as_str().unwrap().to_owned();
-    let token = world.token(Purpose::Manage, &Id::parse(&id).unwrap());
+    let id = booked["consultation_id"].as_str().unwrap();
+    let token = world.token(Purpose::Manage, &Id::parse(id).unwrap());
     let later = world.slots().await.into_iter().find(|slot| slot.as_str() >= "2027-03-12T01:00").unwrap();
     let moved = world.post(&format!("/bookings/{id}/reschedule"), &json!({"t": token, "slot": later})).await;
     assert_eq!(moved.status, 200, "{moved:?}");
+    (lead_id, booked)
+}
+
+#[tokio::test]
+async fn moving_a_consultation_moves_its_reminders_and_frees_its_slot() {
+    let world = World::new().await;
+    moved(&world).await;
     assert!(world.slots().await.iter().any(|slot| slot.starts_with("2027-03-11T01:00:00Z")));
     world.until("2027-03-14T00:00:00Z").await;
     let way: Vec<String> = world
@@ -184,13 +190,7 @@ async fn moving_a_consultation_moves_its_reminders_and_frees_its_slot() {
 #[tokio::test]
 async fn the_time_that_a_consultation_was_moved_from_can_be_booked_again_by_the_same_person() {
     let world = World::new().await;
-    let lead_id = world.opt_in("hanako@example.com").await;
-    let first = world.book(&lead_id, "2027-03-11T01:00").await;
-    let id = first["consultation_id"].as_str().unwrap().to_owned();
-    let token = world.token(Purpose::Manage, &Id::parse(&id).unwrap());
-    let later = world.slots().await.into_iter().find(|slot| slot.as_str() >= "2027-03-12T01:00").unwrap();
-    let moved = world.post(&format!("/bookings/{id}/reschedule"), &json!({"t": token, "slot": later})).await;
-    assert_eq!(moved.status, 200, "{moved:?}");
+    let (lead_id, first) = moved(&world).await;
     let slot = world.slots().await.into_iter().find(|slot| slot.starts_with("2027-03-11T01:00:00Z")).unwrap();
     for _ in 0..2 {
         // Twice the same form is one booking.

@@ -176,8 +176,9 @@ impl Draft {
         self
     }
 
-    /// The same with an address that has to be confirmed.
-    pub fn double_opt_in(self) -> Self {
+    /// The same with an address that has to be confirmed. The sequence `confirm` asks for it, with these
+    /// lines more.
+    pub fn double_opt_in(self, more: &str) -> Self {
         let path = self.path().join("funnel.toml");
         let before = fs::read_to_string(&path).unwrap();
         self.write(
@@ -186,7 +187,11 @@ impl Draft {
         );
         self.page("confirm", "confirm");
         self.page("confirmed", "");
-        self
+        let question = mail_text("confirm", "transactional", "", "[登録を確定する]({{ confirm_url }})\n");
+        let asks = format!(
+            "entry = [\"opt_in_requested\"]\n{more}\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n"
+        );
+        self.file("mails/confirm.md", &question).transactional("confirm", &asks)
     }
 
     /// A sequence of marketing mails; every mail that it sends is written too.

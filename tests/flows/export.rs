@@ -15,10 +15,7 @@ async fn exported(world: &World) -> Value {
 
 /// A shop that lets addresses be confirmed.
 fn asking() -> Draft {
-    Draft::new()
-        .double_opt_in()
-        .file("mails/confirm.md", "+++\nsubject = \"ご確認\"\npreheader = \"ご確認\"\nclass = \"transactional\"\n+++\n\n[登録を確定する]({{ confirm_url }})\n")
-        .transactional("confirm", "entry = [\"opt_in_requested\"]\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n")
+    Draft::new().double_opt_in("")
 }
 
 fn kinds(document: &Value) -> BTreeSet<&str> {

@@ -41,14 +41,20 @@ async fn states(world: &World, lead_id: &Id) -> Vec<EngagementState> {
     world.tables().engagements(lead_id).await.unwrap().into_iter().map(|row| row.state).collect()
 }
 
-#[tokio::test]
-async fn while_ses_answers_nobody_few_mails_come_into_doubt_and_the_others_go_out_later() {
+/// So many people, a minute before the mail of all of them is due.
+async fn before_the_morning(count: usize) -> (World, Vec<Id>) {
     let world = World::with(&Draft::new().sequence("morning", MORNING)).await;
     let mut people = vec![];
-    for n in 0..10 {
+    for n in 0..count {
         people.push(world.opt_in_with(&format!("lead{n}@example.com"), json!({})).await);
     }
     world.until("2027-03-01T21:59:00Z").await;
+    (world, people)
+}
+
+#[tokio::test]
+async fn while_ses_answers_nobody_few_mails_come_into_doubt_and_the_others_go_out_later() {
+    let (world, people) = before_the_morning(10).await;
     world.cloud.sabotage(Some(at_ses(Verdict::Before(Failure::NoAnswer))));
     world.until("2027-03-01T22:10:00Z").await;
     world.cloud.sabotage(None);
@@ -79,12 +85,7 @@ fn hangs(world: &World, operation: &'static str, seconds: i64) -> Saboteur {
 
 #[tokio::test]
 async fn while_ses_hangs_no_sender_is_ended_in_the_middle_of_a_mail() {
-    let world = World::with(&Draft::new().sequence("morning", MORNING)).await;
-    let mut people = vec![];
-    for n in 0..20 {
-        people.push(world.opt_in_with(&format!("lead{n}@example.com"), json!({})).await);
-    }
-    world.until("2027-03-01T21:59:00Z").await;
+    let (world, people) = before_the_morning(20).await;
     world.cloud.sabotage(Some(hangs(&world, "SendEmail", 10)));
     world.until("2027-03-01T22:12:00Z").await;
     world.cloud.sabotage(None);

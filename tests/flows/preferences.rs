@@ -97,11 +97,7 @@ async fn a_topic_that_is_not_wanted_stays_so_while_the_funnel_is_without_it() {
 
 #[tokio::test]
 async fn who_asks_for_the_question_again_gets_it_again() {
-    let confirm = "entry = [\"opt_in_requested\"]\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n";
-    let draft = Draft::new()
-        .double_opt_in()
-        .file("mails/confirm.md", "+++\nsubject = \"ご確認\"\npreheader = \"ご確認\"\nclass = \"transactional\"\n+++\n\n[登録を確定する]({{ confirm_url }})\n")
-        .transactional("confirm", confirm);
+    let draft = Draft::new().double_opt_in("");
     let world = World::with(&draft).await;
     for asked in 1..=3 {
         world.opt_in_with(HANAKO, json!({})).await;
@@ -166,13 +162,12 @@ async fn who_left_comes_back_with_a_new_consent_only() {
 
 #[tokio::test]
 async fn with_double_opt_in_only_the_question_comes_before_the_answer() {
-    let confirm =
-        "entry = [\"opt_in_requested\"]\nagain = true\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n";
     let draft = Draft::new()
-        .double_opt_in()
-        .file("mails/confirm.md", "+++\nsubject = \"ご確認\"\npreheader = \"ご確認\"\nclass = \"transactional\"\n+++\n\n[登録を確定する]({{ confirm_url }})\n")
-        .transactional("confirm", confirm)
-        .transactional("receipt", "entry = [\"opt_in_requested\"]\n\n[[steps]]\nid = \"other\"\nsend = \"other\"\n")
+        .double_opt_in("again = true")
+        .transactional(
+            "receipt",
+            "entry = [\"opt_in_requested\"]\n\n[[steps]]\nid = \"other\"\nsend = \"other\"\n",
+        )
         .sequence("welcome", "entry = [\"opted_in\"]\n\n[[steps]]\nid = \"hello\"\nsend = \"hello\"\n");
     let world = World::with(&draft).await;
     let lead_id = world.opt_in_with(HANAKO, json!({})).await;
@@ -212,13 +207,10 @@ async fn a_pause_that_is_taken_back_ends_within_a_day() {
 
 #[tokio::test]
 async fn who_says_no_to_the_question_hears_nothing_more_and_who_left_can_come_back_the_same_day() {
-    let confirm =
-        "entry = [\"opt_in_requested\"]\nagain = true\n\n[[steps]]\nid = \"ask\"\nsend = \"confirm\"\n";
-    let draft = Draft::new()
-        .double_opt_in()
-        .file("mails/confirm.md", "+++\nsubject = \"ご確認\"\npreheader = \"ご確認\"\nclass = \"transactional\"\n+++\n\n[登録を確定する]({{ confirm_url }})\n")
-        .transactional("confirm", confirm)
-        .transactional("receipt", "entry = [{ fact = \"ordered\" }]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n");
+    let draft = Draft::new().double_opt_in("again = true").transactional(
+        "receipt",
+        "entry = [{ fact = \"ordered\" }]\n\n[[steps]]\nid = \"one\"\nsend = \"receipt\"\n",
+    );
     let world = World::with(&draft).await;
     let leave = async |id: &domain::id::Id| {
         let t = world.token(Purpose::Unsubscribe, id);

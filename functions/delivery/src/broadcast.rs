@@ -11,14 +11,11 @@ use domain::{
     engagement::MailClass,
     id::Id,
     lead::Lead,
-    limits::{BROADCAST_PAGE, BROADCAST_SECONDS, BROADCAST_TICK_SECONDS},
+    limits::{BROADCAST_PAGE, BROADCAST_SECONDS, BROADCAST_TICK_SECONDS, QUEUE_WAIT_SECONDS},
     sequence::Entry,
 };
 
 use crate::{Delivery, Later};
-
-/// Waiting for tomorrow's quota, SQS allows a quarter of an hour at a time.
-const QUOTA_WAIT_SECONDS: i32 = 900;
 
 impl Delivery {
     /// Works on a page of people. The row's version, which every tick raises, makes sure that a
@@ -30,7 +27,7 @@ impl Delivery {
             // one would have, so that a tick that came twice makes nothing faster.
             let waited = (self.cloud.now() - row.changed_at).num_seconds();
             let wait = self.funnel.broadcast(&tick.broadcast).map_or(0, slowest) - waited;
-            return Ok(self.queue(&row, i32::try_from(wait.max(1)).unwrap_or(QUOTA_WAIT_SECONDS)).await?);
+            return Ok(self.queue(&row, i32::try_from(wait.max(1)).unwrap_or(QUEUE_WAIT_SECONDS)).await?);
         }
         if row.version != tick.version || row.tick().is_none() {
             return Ok(());
@@ -91,7 +88,7 @@ impl Delivery {
     async fn pace(&self, plan: &Plan) -> Result<(u64, i32), Later> {
         let quota = self.mailer.quota().await?;
         if quota.left_for_broadcasts == 0 {
-            return Ok((0, QUOTA_WAIT_SECONDS));
+            return Ok((0, QUEUE_WAIT_SECONDS));
         }
         // A fifth of the rate stays free for mail that somebody waits for.
         let allowed = quota.per_second * 3600 * 4 / 5;
@@ -102,7 +99,7 @@ impl Delivery {
         // A page is at most what a tick may take; a faster pace has more pages in a tick's time, a
         // slower one than a person a tick waits longer.
         let delay = (3600 * page.min(most)).div_ceil(an_hour);
-        let delay = i32::try_from(delay).unwrap_or(QUOTA_WAIT_SECONDS).min(QUOTA_WAIT_SECONDS);
+        let delay = i32::try_from(delay).unwrap_or(QUEUE_WAIT_SECONDS).min(QUEUE_WAIT_SECONDS);
         Ok((most.min(quota.left_for_broadcasts), delay))
     }
 
@@ -150,5 +147,5 @@ impl Delivery {
 /// The longest time between two ticks of a broadcast, in seconds, but for a quota that is used up.
 fn slowest(plan: &Plan) -> i64 {
     let a_mail = plan.per_hour.map_or(0, |an_hour| 3600 / i64::from(an_hour.max(1)));
-    a_mail.clamp(BROADCAST_TICK_SECONDS, QUOTA_WAIT_SECONDS.into())
+    a_mail.clamp(BROADCAST_TICK_SECONDS, QUEUE_WAIT_SECONDS.into())
 }

@@ -79,7 +79,6 @@ struct Errand {
 }
 
 /// A person at a step of a sequence.
-#[derive(Clone)]
 struct Place<'a> {
     sequence: &'a Sequence,
     program: &'a Program,
@@ -232,8 +231,8 @@ impl Delivery {
 
     /// Moves the person, and says what is due at once after that, if there is time for it.
     async fn settle(&self, place: Place<'_>, outcome: Outcome) -> Result<Option<DueStep>, Later> {
-        let Place { sequence, program, step, hops, errand, .. } = place;
-        let (now, enrolment, before) = (self.cloud.now(), place.enrolment.clone(), place.enrolment.clone());
+        let Place { sequence, program, enrolment, step, hops, errand } = place;
+        let (now, before) = (self.cloud.now(), enrolment.clone());
         let zone = self.zone(&enrolment.lead_id).await?;
         let decided = |enrolment: Enrolment, why: &str| enrolment.decided(&step.id, why.to_owned(), now);
         let after = match outcome {
@@ -253,7 +252,8 @@ impl Delivery {
         {
             // It came true between our look and our waiting, when the relay saw nobody wait.
             let outcome = Outcome::Decided { to: then.clone(), why: format!("{} is true", test.text) };
-            return Box::pin(self.settle(Place { enrolment: after, ..place }, outcome)).await;
+            let place = Place { sequence, program, enrolment: after, step, hops, errand };
+            return Box::pin(self.settle(place, outcome)).await;
         }
         match (after.step.as_ref(), after.next_due) {
             (Some(step), Some(due)) if due <= now && now < errand.until => Ok(Some(DueStep {

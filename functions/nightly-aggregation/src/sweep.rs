@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use cloud::{CallError, tables::Overdue};
 use domain::{
     engagement::MailClass,
-    limits::{NIGHT_SWEEP_STEPS, SWEEP_GRACE_MINUTES, SWEEP_STEPS},
+    limits::{NIGHT_SWEEP_STEPS, QUEUE_WAIT_SECONDS, SWEEP_GRACE_MINUTES, SWEEP_STEPS},
 };
 use serde::Serialize;
 
@@ -54,8 +54,8 @@ impl NightlyAggregation {
         }
         for plan in &self.funnel.broadcasts {
             let Some(row) = self.tables.broadcast(&plan.id).await? else { continue };
-            // A tick may wait in the queue for as long as the queue lets it, a quarter of an hour.
-            let lost = row.changed_at < before - TimeDelta::minutes(15);
+            // A tick may wait in the queue for as long as the queue lets it.
+            let lost = row.changed_at < before - TimeDelta::seconds(QUEUE_WAIT_SECONDS.into());
             let Some(tick) = row.tick().filter(|_| lost) else { continue };
             self.queues.send_tick(&tick, 0).await?;
             swept.broadcasts += 1;

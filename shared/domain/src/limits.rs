@@ -59,6 +59,8 @@ pub const DECISIONS: usize = 20;
 pub const TAGS: usize = 50;
 /// Most people that one tick of a broadcast looks at.
 pub const BROADCAST_PAGE: i32 = 100;
+/// Longest time that a message can wait in a queue, in seconds (SQS).
+pub const QUEUE_WAIT_SECONDS: i32 = 900;
 /// Seconds between two ticks of a broadcast.
 pub const BROADCAST_TICK_SECONDS: i64 = 60;
 /// Longest time a webhook may take to answer, in seconds: a batch of ten that all hang must leave

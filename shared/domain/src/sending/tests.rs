@@ -191,8 +191,9 @@ fn the_gate_lets_through_what_a_person_agreed_to() {
     let refused = |mailing: Mailing| format!("the person is {}", mailing.as_str());
     let unwanted = || "the person does not want this topic".to_owned();
     let yes = || "open".to_owned();
+    let counted = || "open, counts 1".to_owned();
     for (lead, sending, expected) in [
-        (lead(Subscribed, plain()), marketing(), yes()),
+        (lead(Subscribed, plain()), marketing(), counted()),
         (lead(Subscribed, plain()), transactional(), yes()),
         (lead(Unsubscribed, plain()), marketing(), refused(Unsubscribed)),
         (lead(Unsubscribed, plain()), transactional(), yes()),
@@ -202,15 +203,15 @@ fn the_gate_lets_through_what_a_person_agreed_to() {
         (lead(Pending, plain()), marketing(), refused(Pending)),
         (lead(Pending, plain()), transactional(), refused(Pending)),
         (lead(Pending, plain()), confirming(MailClass::Transactional), yes()),
-        (lead(Pending, plain()), confirming(MailClass::Marketing), yes()),
+        (lead(Pending, plain()), confirming(MailClass::Marketing), counted()),
         // Who left and asks again is asked to confirm.
         (lead(Unsubscribed, plain()), confirming(MailClass::Transactional), yes()),
         (lead(Unsubscribed, plain()), confirming(MailClass::Marketing), refused(Unsubscribed)),
         (lead(Subscribed, topics_off(&["news"])), about(&both[..1]), unwanted()),
-        (lead(Subscribed, topics_off(&["tips"])), about(&both[..1]), yes()),
-        (lead(Subscribed, topics_off(&["news"])), about(&both), yes()),
+        (lead(Subscribed, topics_off(&["tips"])), about(&both[..1]), counted()),
+        (lead(Subscribed, topics_off(&["news"])), about(&both), counted()),
         (lead(Subscribed, topics_off(&["news", "tips"])), about(&both), unwanted()),
-        (lead(Subscribed, topics_off(&["news", "tips"])), marketing(), yes()),
+        (lead(Subscribed, topics_off(&["news", "tips"])), marketing(), counted()),
         (lead(Subscribed, topics_off(&["news"])), Sending { topics: &both[..1], ..transactional() }, yes()),
         (lead(Subscribed, none.clone()), marketing(), "the person wants no marketing mail".into()),
         (lead(Subscribed, none), transactional(), yes()),
@@ -220,7 +221,7 @@ fn the_gate_lets_through_what_a_person_agreed_to() {
             "the cap leaves no mail to send".into(),
         ),
     ] {
-        let is = word(gate(&lead, &sending, at("2026-11-22T03:00:00Z"))).replace(", counts 1", "");
+        let is = word(gate(&lead, &sending, at("2026-11-22T03:00:00Z")));
         assert_eq!(is, expected, "{:?} {:?} {sending:?}", lead.mailing, lead.preferences);
     }
 }
