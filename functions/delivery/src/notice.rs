@@ -8,7 +8,7 @@ use cloud::{
 };
 use content::{Locale, format};
 use domain::{
-    engagement::{Claim, Engagement, MailClass, claim},
+    engagement::{Engagement, MailClass},
     id::Id,
 };
 
@@ -20,14 +20,9 @@ impl Delivery {
         let done = Outcome::On { to: place.step.next.clone(), why: format!("{} done", place.step.id) };
         let (now, lead_id) = (self.cloud.now(), &place.enrolment.lead_id);
         let known = self.tables.engagement(lead_id, &place.enrolment.engagement_id(&place.step.id)).await?;
-        let decision = claim(known.as_ref(), MailClass::Transactional, now);
-        if decision == Claim::InFlight {
-            return Err(Later::Because("another copy of the notice is being sent".to_owned()));
-        }
-        if let Some(row) = &known {
-            self.end(row).await?;
-        }
-        let Claim::Send { attempt } = decision else { return Ok(done) };
+        let Some(attempt) = self.next_try(known.as_ref(), MailClass::Transactional).await? else {
+            return Ok(done);
+        };
         let person = self.tables.person(lead_id, self.funnel.scoring.needs()).await?;
         let (Some(member), Some(person)) = (self.funnel.member(to), person) else {
             let reason = "nobody of the team is called so";

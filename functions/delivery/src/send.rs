@@ -51,15 +51,9 @@ impl Delivery {
     ) -> Result<Outcome, Later> {
         let engagement_id = place.enrolment.engagement_id(&place.step.id);
         let row = self.tables.engagement(&place.enrolment.lead_id, &engagement_id).await?;
-        let decision = claim(row.as_ref(), place.sequence.class, self.cloud.now());
-        if decision == Claim::InFlight {
-            return Err(Later::Because("another copy of the step is being sent at this moment".to_owned()));
-        }
-        // The earlier try's fact first: once the row speaks of the next try, nobody tells it any more.
-        if let Some(row) = &row {
-            self.end(row).await?;
-        }
-        let Claim::Send { attempt } = decision else { return Ok(settled(place)) };
+        let Some(attempt) = self.next_try(row.as_ref(), place.sequence.class).await? else {
+            return Ok(settled(place));
+        };
         let Some(mail) = self.funnel.mail(mail_id) else {
             if place.errand.tries < UNKNOWN_TRIES {
                 return Err(Later::Because("this version of the funnel has no such mail".to_owned()));
@@ -76,6 +70,26 @@ impl Delivery {
             }
         }
         Err(Later::Because("the lead is being changed by others".to_owned()))
+    }
+
+    /// Which try comes next, now that it is told what the earlier one has become: once the row speaks of
+    /// the next, nobody tells it any more. None if nothing is to be sent any more.
+    pub(crate) async fn next_try(
+        &self,
+        known: Option<&Engagement>,
+        class: MailClass,
+    ) -> Result<Option<u8>, Later> {
+        let decision = claim(known, class, self.cloud.now());
+        if decision == Claim::InFlight {
+            return Err(Later::Because("another copy of the step is being sent at this moment".to_owned()));
+        }
+        if let Some(row) = known {
+            self.end(row).await?;
+        }
+        Ok(match decision {
+            Claim::Send { attempt } => Some(attempt),
+            Claim::Settled | Claim::InFlight | Claim::GiveUp => None,
+        })
     }
 
     /// Looks at the person as she is now, and claims the send on condition that she still is.

@@ -55,8 +55,8 @@ impl Queues {
 /// The body of a message about due work.
 ///
 /// # Errors
-/// [`CallError`] if it has hopped too often. Lambda's own loop detection is off for delivery: it would stop a broadcast,
-/// whose ticks follow each other on purpose, after sixteen.
+/// [`CallError`] if it has hopped too often. Lambda's own loop detection is off for delivery: it would
+/// stop a broadcast, whose ticks follow each other on purpose, after sixteen.
 pub(crate) fn message(work: &DueStep) -> Result<String, CallError> {
     let doing = "queueing a step";
     if work.hops > MAX_HOPS {
