@@ -178,6 +178,55 @@ async fn what_comes_late_about_an_erased_person_brings_nothing_back() {
 }
 
 #[tokio::test]
+async fn a_complaint_that_is_heard_of_after_an_erasure_closes_the_address_in_every_life() {
+    for heard_in_the_new_life in [false, true] {
+        let world = World::new().await;
+        let lead_id = life(&world).await;
+        let mail = world.mails_to(HER)[0].clone();
+        // On its way for as long as we like.
+        let inner = world.cloud.handler("email-event").unwrap();
+        let held = Arc::new(Mutex::new(vec![]));
+        let holding = Arc::clone(&held);
+        world.cloud.register(
+            "email-event",
+            Arc::new(move |event| {
+                holding.lock().unwrap().push(event);
+                Box::pin(async { Ok(json!({})) })
+            }),
+        );
+        world.cloud.complain(&mail);
+        world.cloud.settle().await;
+        world.cloud.register("email-event", inner);
+        let complaint = held.lock().unwrap().remove(0);
+        assert!(complaint.to_string().contains("Complaint"), "{complaint}");
+        let hear = async || world.invoke("email-event", complaint.clone()).await.unwrap();
+        world.pass(TimeDelta::minutes(1)).await;
+
+        let (tables, timers) = (world.tables(), Timers::new(&world.remote()).unwrap());
+        let begun = erase::begin(&tables, &timers, &lead_id, "key", world.now()).await.unwrap().unwrap();
+        assert_eq!(hear().await["batchItemFailures"].as_array().unwrap().len(), 1, "it has to come again");
+        erase::finish(&tables, &timers, &begun, world.now()).await.unwrap();
+        if !heard_in_the_new_life {
+            for _ in 0..2 {
+                assert_eq!(hear().await["batchItemFailures"], json!([]));
+            }
+            assert_eq!(traces(&world, &lead_id).await.len(), 1, "the mark is all there is");
+        }
+        world.pass(TimeDelta::minutes(1)).await;
+        let before = world.mails_to(HER).len();
+        assert_eq!(world.post("/opt-in", &json!({"email": HER, "consent": true})).await.status, 200);
+        if heard_in_the_new_life {
+            hear().await;
+        }
+        assert_eq!(world.lead(&lead_id).await.mailing, domain::lead::Mailing::Suppressed);
+        world.pass(TimeDelta::days(3)).await;
+        // The welcome went out before anybody knew.
+        let welcomed = usize::from(heard_in_the_new_life);
+        assert_eq!(world.mails_to(HER).len() - before, welcomed);
+    }
+}
+
+#[tokio::test]
 async fn an_erasure_that_breaks_off_anywhere_is_finished_by_the_next_one() {
     let world = World::new().await;
     let lead_id = life(&world).await;

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::{DateTime, Utc};
 use cloud::{
-    CallError, Cloud, StartError,
+    CallError, Cloud, StartError, erase,
     queues::DeadLetters,
     tables::{Note, Tables},
 };
 use content::Funnel;
 use domain::{
     engagement::{Engagement, EngagementState, takes_no_mail},
+    erasure::{Erased, Row},
     event::Event,
     id::Id,
     lead::{self, SuppressionCause},
@@ -86,10 +87,14 @@ impl EmailEvents {
             Err(_) if to_be_judged => return Ok(()),
             Err(reason) => return self.dead_letters.put(&reason, without_personal_data(&event)).await,
         };
-        // Late news of somebody who was erased since is about nobody.
+        // Late news of somebody who was erased since is about nobody; but a dead address is dead in
+        // every life, and a complaint holds until she takes it back herself.
         let lead = self.tables.lead(&notice.lead_id).await?;
         if lead.is_none_or(|lead| lead.has_forgotten(notice.at)) {
-            return Ok(());
+            return match notice.news.closes_address() {
+                Some(cause) => self.suppress(&notice.lead_id, cause, notice.at).await,
+                None => Ok(()),
+            };
         }
         if to_be_judged { self.settle(&notice).await } else { self.take(&notice).await }
     }
@@ -210,15 +215,28 @@ impl EmailEvents {
         cause: SuppressionCause,
         at: DateTime<Utc>,
     ) -> Result<(), CallError> {
+        let doing = "suppressing a lead";
         for _ in 0..CONFLICT_RETRIES {
-            let Some(known) = self.tables.lead(lead_id).await? else { return Ok(()) };
-            let Some(lead) = lead::suppress(known, cause, at) else { return Ok(()) };
-            if self.tables.put_lead(&lead).await? {
+            let written = match self.tables.lead_row(lead_id).await? {
+                None => return Ok(()),
+                Some(Row::Erased(Erased { rest: Some(_), .. })) => {
+                    return Err(CallError { doing, reason: "her erasure is not finished".to_owned() });
+                }
+                Some(Row::Erased(mark)) => {
+                    let Some(mark) = mark.suppress() else { return Ok(()) };
+                    erase::suppress(&self.tables, &mark).await?
+                }
+                Some(Row::Lead(lead)) => {
+                    let Some(lead) = lead::suppress(*lead, cause, at) else { return Ok(()) };
+                    self.tables.put_lead(&lead).await?
+                }
+            };
+            if written {
                 tracing::info!(%lead_id, ?cause, "an address was closed");
                 return Ok(());
             }
         }
-        Err(CallError { doing: "suppressing a lead", reason: "other writers got there first".to_owned() })
+        Err(CallError { doing, reason: "other writers got there first".to_owned() })
     }
 }
 

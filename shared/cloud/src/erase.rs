@@ -90,6 +90,17 @@ pub async fn finish(
     }
 }
 
+/// Writes the mark of somebody whose address turned out to be closed ([`Erased::suppress`]) over the
+/// version before it. `false` when somebody else was faster.
+///
+/// # Errors
+/// [`CallError`]; try again.
+pub async fn suppress(tables: &Tables, mark: &Erased) -> Result<bool, CallError> {
+    let before = Condition::version(mark.version.saturating_sub(1));
+    let closing = tables.transaction().put(Table::Leads, mark, &before)?;
+    Ok(closing.commit("closing an erased person's address").await? == Commit::Done)
+}
+
 async fn remove_all(
     tables: &Tables,
     timers: &Timers,

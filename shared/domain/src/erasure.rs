@@ -18,8 +18,8 @@ pub struct Erased {
     pub lead_id: Id,
     #[serde(with = "time::stored")]
     pub erased_at: DateTime<Utc>,
-    /// Whether the address bounced for good or its owner called a mail spam: a new opt-in does not
-    /// open it again.
+    /// Whether the address was closed, for whatever reason, or news that closes it came later: a new
+    /// opt-in does not open it again.
     pub suppressed: bool,
     /// What still has to be done; none when all of it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +70,11 @@ impl Erased {
     /// The same when nothing is left to do.
     pub fn finished(self) -> Self {
         Self { rest: None, version: self.version + 1, ..self }
+    }
+
+    /// What closes an address was heard of only after the erasure. None if it is closed already.
+    pub fn suppress(self) -> Option<Self> {
+        (!self.suppressed).then(|| Self { suppressed: true, version: self.version + 1, ..self })
     }
 
     /// Somebody who opts in again, as a new lead: nothing of the earlier life is known.
@@ -125,7 +130,12 @@ mod tests {
         let anew = finished.begin_anew(Lead { version: 1, ..lead.clone() });
         assert_eq!((anew.mailing, anew.version), (Mailing::Subscribed, lead.version + 3));
         let closed = erased(&Lead { mailing: Mailing::Suppressed, ..lead.clone() });
-        assert_eq!(closed.begin_anew(lead).mailing, Mailing::Suppressed);
+        assert_eq!(closed.clone().suppress(), None);
+        let closed_since = finished.clone().suppress().unwrap();
+        assert_eq!(closed_since.version, finished.version + 1);
+        for closed in [closed, closed_since] {
+            assert_eq!(closed.begin_anew(lead.clone()).mailing, Mailing::Suppressed);
+        }
     }
 
     #[test]

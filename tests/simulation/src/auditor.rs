@@ -22,8 +22,10 @@ const CAP: usize = 2;
 const CRITICAL: [&str; 3] = ["welcome", "consultation", "receipt"];
 /// How long after a claim its mail may still be on the way, in seconds.
 const ON_THE_WAY_SECONDS: i64 = 90;
-/// How long after the last fault everything must be in order again.
-pub const BOUND_HOURS: i64 = 26;
+/// A second try comes so long after the first, in seconds, while nobody knows of that.
+const DOUBT_SECONDS: i64 = 90;
+/// A call that is slow takes so many seconds at most.
+const SLOW_SECONDS: i64 = 70;
 
 /// One row as JSON.
 pub type Row = serde_json::Map<String, Value>;
@@ -33,6 +35,8 @@ pub type Row = serde_json::Map<String, Value>;
 pub enum Deed {
     /// She is sending the form, or has sent it: it may have been taken whatever she was told.
     AskedToOptIn,
+    /// She was told that she is in.
+    OptedIn,
     /// She is about to say no.
     AsksToLeave,
     /// She said no and was told that it was heard.
@@ -85,6 +89,15 @@ pub struct Person {
     pub secrets: Vec<String>,
 }
 
+/// What somebody was told about a consultation of hers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Promise {
+    From(DateTime<Utc>),
+    Cancelled,
+    /// She asked for something else, and was not told what came of it.
+    Unclear,
+}
+
 /// What the auditor saw.
 #[derive(Default)]
 pub struct Auditor {
@@ -102,13 +115,17 @@ pub struct Auditor {
     erased: BTreeMap<String, (String, bool)>,
     /// Checkout sessions whose payment was put aside for a person to look at, and of whom it is.
     put_aside: BTreeMap<String, String>,
-    /// Human clicks and opens that SES told and the product said it had heard: lead and engagement.
-    heard_clicks: BTreeSet<(String, String)>,
-    heard_opens: BTreeSet<(String, String)>,
+    /// What SES told and the product said it had heard, people's opens and clicks only: as the fact's
+    /// kind, lead and engagement.
+    heard: BTreeMap<&'static str, BTreeSet<(String, String)>>,
     /// Tries to send of which SES told anything, and the product said that it had heard.
     heard_sent: BTreeSet<(String, String, String)>,
     /// Consultations that somebody was told to have.
-    promised: BTreeSet<String>,
+    promised: BTreeMap<String, Promise>,
+    /// Mails to the team: how many were claimed, and how many SES took. They name nobody.
+    notices: (usize, usize),
+    /// When something went wrong with a call of a sender, or took its time.
+    troubles: Vec<DateTime<Utc>>,
     /// Mails that SES took for people, team included.
     pub accepted: u64,
 }
@@ -121,6 +138,9 @@ pub struct Books {
     pub now: DateTime<Utc>,
     /// Checkout sessions that were paid and whose webhook was heard.
     pub paid: BTreeSet<String>,
+    /// The days that nights have counted by themselves, and those that they have to have.
+    pub counted: BTreeSet<String>,
+    pub nights: BTreeSet<String>,
     /// Queues with messages that nobody takes, and how many.
     pub dead: BTreeMap<String, usize>,
     /// All that was logged.
@@ -172,9 +192,24 @@ impl Auditor {
         self.deeds.entry(address.to_owned()).or_default().push((event, deed));
     }
 
-    /// Somebody was told that a consultation is hers.
-    pub fn promised(&mut self, consultation_id: &str) {
-        self.promised.insert(consultation_id.to_owned());
+    /// Somebody was told that a consultation is hers, and from when.
+    pub fn promised(&mut self, consultation_id: &str, from: DateTime<Utc>) {
+        self.promised.insert(consultation_id.to_owned(), Promise::From(from));
+    }
+
+    /// Somebody was told that her consultation is called off.
+    pub fn cancelled(&mut self, consultation_id: &str) {
+        self.promised.insert(consultation_id.to_owned(), Promise::Cancelled);
+    }
+
+    /// Somebody asked to move or call off her consultation, and was not told what came of it.
+    pub fn unclear(&mut self, consultation_id: &str) {
+        self.promised.insert(consultation_id.to_owned(), Promise::Unclear);
+    }
+
+    /// A sender's call fails, or any call is slow.
+    pub fn trouble(&mut self, now: DateTime<Utc>) {
+        self.troubles.push(now);
     }
 
     /// A person's row is gone, and whether everything else of hers is too.
@@ -243,6 +278,7 @@ impl Auditor {
         if text(&row, "state") != "claimed" {
             return;
         }
+        self.notices.0 += usize::from(!row.contains_key("mail"));
         let attempt = row.get("attempt").map(ToString::to_string).unwrap_or_default();
         let key = (text(&row, "lead_id"), text(&row, "engagement_id"), attempt);
         let claim = Claim { at_event: self.next(), at: now };
@@ -255,6 +291,7 @@ impl Auditor {
         let tags: BTreeMap<&str, &str> =
             tags.filter_map(|tag| Some((tag["Name"].as_str()?, tag["Value"].as_str()?))).collect();
         if tags.contains_key("notice") {
+            self.notices.1 += 1;
             return;
         }
         let tag = |name: &str| tags.get(name).copied().unwrap_or_default().to_owned();
@@ -283,12 +320,17 @@ impl Auditor {
             self.settled.entry(key.clone()).or_default().push(event);
             self.heard_sent.insert((key.0.clone(), key.1.clone(), tag("attempt")));
         }
-        match detail["eventType"].as_str().unwrap_or_default() {
-            "Click" if !by_machine => drop(self.heard_clicks.insert(key)),
-            "Open" if !by_machine => drop(self.heard_opens.insert(key)),
-            "Complaint" => self.deed(&to, Deed::Closed),
-            "Bounce" if detail["bounce"]["bounceType"] == "Permanent" => self.deed(&to, Deed::Closed),
-            _ => {}
+        let kind = match detail["eventType"].as_str().unwrap_or_default() {
+            "Click" if !by_machine => "mail_clicked",
+            "Open" if !by_machine => "mail_opened",
+            "Delivery" => "mail_delivered",
+            "Complaint" => "mail_complained",
+            "Bounce" => "mail_bounced",
+            _ => return,
+        };
+        self.heard.entry(kind).or_default().insert(key);
+        if kind == "mail_complained" || detail["bounce"]["bounceType"] == "Permanent" {
+            self.deed(&to, Deed::Closed);
         }
     }
 
@@ -304,6 +346,7 @@ impl Auditor {
         self.logs(books, &mut broken);
         no_slot_twice(books, &mut broken);
         self.kept_promises(books, &mut broken);
+        self.doubts(books, &mut broken);
         self.nothing_left(books, &mut broken);
         broken
     }
@@ -358,12 +401,8 @@ impl Auditor {
                     .push(format!("1: {name} was sent to somebody who never opted in, or was erased since"));
                 continue;
             };
-            // That alone outlasts a life, unless it came when nobody knew of her.
-            let closed = |life: &&[&Deed]| {
-                let mut since_asked = life.iter().skip_while(|deed| ***deed != Deed::AskedToOptIn);
-                since_asked.any(|deed| *deed == &Deed::Closed)
-            };
-            if lives.iter().any(closed) {
+            // That alone outlasts a life.
+            if before.contains(&&Deed::Closed) {
                 broken.push(format!("1: {name} was sent after a complaint or a hard bounce"));
             }
             if CRITICAL.contains(&send.sequence.as_str()) {
@@ -437,7 +476,7 @@ impl Auditor {
                 broken.push(format!("2: {engagement_id} was sent and is not in the ledger"));
                 continue;
             };
-            let critical = text(row, "class") == "transactional";
+            let critical = CRITICAL.contains(&sends[0].sequence.as_str());
             // A second one only if nobody knew of the first.
             let key = ((*lead_id).to_owned(), (*engagement_id).to_owned());
             let known = self.settled.get(&key).and_then(|events| events.first());
@@ -452,6 +491,22 @@ impl Auditor {
             if matches!(state.as_str(), "skipped" | "claimed") {
                 broken.push(format!("2: {engagement_id} was sent, and its row says {state}"));
             }
+        }
+        // Neither for people nor for the team is a second try made while the first may be under way.
+        for (key, claims) in self.claims.iter().filter(|((_, _, attempt), _)| attempt == "2") {
+            let (lead_id, engagement_id, _) = key;
+            let first = self.claims.get(&(lead_id.clone(), engagement_id.clone(), "1".to_owned()));
+            for second in claims {
+                let before = first.and_then(|first| first.iter().rfind(|it| it.at_event < second.at_event));
+                let wait = TimeDelta::seconds(DOUBT_SECONDS - SLOW_SECONDS);
+                if before.is_none_or(|before| second.at < before.at + wait) {
+                    broken.push(format!("2: {engagement_id} was tried a second time at once"));
+                }
+            }
+        }
+        if self.notices.1 > self.notices.0 {
+            let (claimed, sent) = self.notices;
+            broken.push(format!("2: {sent} mails to the team were sent, {claimed} were claimed"));
         }
         for ((lead_id, engagement_id), row) in &ledger {
             let sends = groups.get(&(lead_id.as_str(), engagement_id.as_str()));
@@ -504,21 +559,30 @@ impl Auditor {
                 }
                 ("mail_sent", _) => "mails_sent",
                 ("mail_unknown", _) => "mails_unknown",
-                ("mail_delivered", _) => "mails_delivered",
+                ("mail_delivered", _) => {
+                    facts.entry("mail_delivered").or_default().insert(about);
+                    "mails_delivered"
+                }
                 ("mail_opened", true) => "mails_opened_by_machine",
                 ("mail_opened", false) => {
-                    facts.entry("opened").or_default().insert(about);
+                    facts.entry("mail_opened").or_default().insert(about);
                     "mails_opened"
                 }
                 ("mail_clicked", false) => {
-                    facts.entry("clicked").or_default().insert(about.clone());
+                    facts.entry("mail_clicked").or_default().insert(about.clone());
                     if !clicks.insert((text(event, "day"), about.0, about.1)) {
                         continue;
                     }
                     "mails_clicked"
                 }
-                ("mail_bounced", _) => "mails_bounced",
-                ("mail_complained", _) => "mails_complained",
+                ("mail_bounced", _) => {
+                    facts.entry("mail_bounced").or_default().insert(about);
+                    "mails_bounced"
+                }
+                ("mail_complained", _) => {
+                    facts.entry("mail_complained").or_default().insert(about);
+                    "mails_complained"
+                }
                 ("unsubscribed", _) => "unsubscribed",
                 ("consultation_booked", _) => "consultation_requests",
                 ("consultation_held", _) => "consultations_held",
@@ -565,14 +629,17 @@ impl Auditor {
         let none = BTreeSet::new();
         // Facts about somebody who was erased name nobody; they are counted, and can't be compared.
         let known = |lead_id: &str| !lead_id.is_empty() && !self.erased.contains_key(lead_id);
-        for (kind, heard) in [("clicked", &self.heard_clicks), ("opened", &self.heard_opens)] {
-            let told = facts.get(kind).unwrap_or(&none);
+        for kind in ["mail_clicked", "mail_opened", "mail_delivered", "mail_bounced", "mail_complained"] {
+            let (heard, told) = (self.heard.get(kind).unwrap_or(&none), facts.get(kind).unwrap_or(&none));
             for (_, engagement) in told.difference(heard).filter(|(lead_id, _)| known(lead_id)) {
-                broken.push(format!("4: {engagement} counts as {kind}, and no person did it"));
+                broken.push(format!("4: {engagement} counts as {kind}, and nobody told so"));
             }
             for (_, engagement) in heard.difference(told).filter(|(lead_id, _)| known(lead_id)) {
-                broken.push(format!("4: {engagement} was {kind} by a person, and does not count"));
+                broken.push(format!("4: {engagement} was told as {kind}, and does not count"));
             }
+        }
+        for date in books.nights.difference(&books.counted) {
+            broken.push(format!("4: no night has counted {date}"));
         }
         let mut outcomes: BTreeMap<(String, String), BTreeMap<String, usize>> = BTreeMap::new();
         let mut paid: BTreeMap<String, usize> = BTreeMap::new();
@@ -646,10 +713,11 @@ impl Auditor {
             }
             let secrets = self.people.get(address).map(|person| person.secrets.clone()).unwrap_or_default();
             for (table, rows) in &books.tables {
-                let mark = |row: &&Row| table == "Leads" && row.contains_key("erased_at");
-                for row in rows.iter().filter(|row| !mark(row)) {
+                for row in rows {
+                    let mark = table == "Leads" && row.contains_key("erased_at");
                     let told = Value::Object(row.clone()).to_string();
-                    if secrets.iter().chain([lead_id]).any(|secret| told.contains(secret.as_str())) {
+                    let id = Some(lead_id).filter(|_| !mark);
+                    if secrets.iter().chain(id).any(|secret| told.contains(secret.as_str())) {
                         broken.push(format!("7: {lead_id} was erased, and {table} has {told}"));
                     }
                 }
@@ -704,13 +772,54 @@ impl Auditor {
         }
     }
 
-    /// Promise 6, from the other side: who was told that a time is hers has it.
+    /// Promises 3 and 6, from the other side: who was told that she is in is known, and who was told
+    /// that a time is hers has it.
     fn kept_promises(&self, books: &Books, broken: &mut Vec<String>) {
+        let known: BTreeSet<String> = books.tables["Leads"].iter().map(|lead| text(lead, "email")).collect();
+        for (address, deeds) in &self.deeds {
+            let deeds: Vec<&Deed> = deeds.iter().map(|(_, deed)| deed).collect();
+            let Some(told) = deeds.iter().rposition(|deed| **deed == Deed::OptedIn) else { continue };
+            // She asked before and after: it was done between the two, as an erasure may have been.
+            let asked = deeds[..told].iter().rposition(|deed| **deed == Deed::AskedToOptIn).unwrap_or(0);
+            let asked = deeds[..asked].iter().rposition(|deed| **deed == Deed::AskedToOptIn).unwrap_or(0);
+            if !deeds[asked..].contains(&&Deed::Erased) && !known.contains(address) {
+                broken.push("3: somebody was told that she is in, and nobody knows of her".to_owned());
+            }
+        }
         let rows = books.tables["Consultations"].iter();
-        let known: BTreeSet<String> = rows.map(|row| text(row, "consultation_id")).collect();
-        for id in self.promised.iter().filter(|_| self.erased.is_empty()) {
-            if !known.contains(id) {
-                broken.push(format!("6: {id} was promised, and there is no such consultation"));
+        let rows: BTreeMap<String, &Row> = rows.map(|row| (text(row, "consultation_id"), row)).collect();
+        for (id, promise) in &self.promised {
+            // Whose it was is not told by what is gone.
+            let Some(row) = rows.get(id) else {
+                if self.erased.is_empty() {
+                    broken.push(format!("6: {id} was promised, and there is no such consultation"));
+                }
+                continue;
+            };
+            let (status, from) = (text(row, "status"), instant(row, "scheduled_date"));
+            match promise {
+                Promise::From(promised) if from != Some(*promised) || status == "cancelled" => {
+                    broken.push(format!("6: {id} was promised for {promised}, and is {status} at {from:?}"));
+                }
+                Promise::Cancelled if status != "cancelled" => {
+                    broken.push(format!("6: {id} was called off, and is {status}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Promise 3: nothing is in doubt for no trouble that its sender had.
+    fn doubts(&self, books: &Books, broken: &mut Vec<String>) {
+        // A doubt that was resolved is still a fact.
+        let doubts = books.tables["Events"].iter().filter(|event| text(event, "kind") == "mail_unknown");
+        for event in doubts.filter(|event| !text(event, "lead_id").is_empty()) {
+            let Some(claimed) = instant(event, "occurred_at") else { continue };
+            let slow = TimeDelta::seconds(SLOW_SECONDS);
+            let had = |at: &DateTime<Utc>| *at >= claimed - slow && *at <= claimed + slow + slow;
+            if !self.troubles.iter().any(had) {
+                let id = text(event, "event_id");
+                broken.push(format!("3: {id} was in doubt, and its sender had no trouble at {claimed}"));
             }
         }
     }

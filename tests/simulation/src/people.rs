@@ -267,15 +267,15 @@ impl People {
         self.plan(at + TimeDelta::hours(2), Act::Broadcast { command: "start", tries: 0 });
     }
 
-    /// One person who does everything once, and whom nothing surprises; and one who does nothing and
-    /// is erased, so that the auditor can still look at all of the first.
+    /// One person who does everything once, and whom nothing surprises; and one who gets the broadcast,
+    /// does nothing and is erased, so that the auditor can still look at all of the first.
     pub fn scripted(&mut self) {
         self.moves = Some(1);
         let at = self.now();
         self.plan(at, Act::OptIn { who: 0, magnet: "guide", twice: false, tries: 0 });
         self.plan(at + TimeDelta::hours(30), Act::Broadcast { command: "plan", tries: 0 });
         self.plan(at + TimeDelta::hours(31), Act::Broadcast { command: "start", tries: 0 });
-        let (comes, goes) = (at + TimeDelta::hours(40), at + TimeDelta::hours(50));
+        let (comes, goes) = (at + TimeDelta::hours(25), at + TimeDelta::hours(50));
         self.plan(comes, Act::OptIn { who: 1, magnet: "guide", twice: false, tries: 0 });
         self.plan(goes, Act::Erase { who: address(1), finish: false, tries: 0 });
     }
@@ -342,6 +342,11 @@ impl People {
                 self.shared.lock().auditor.deed(&address(who), Deed::Rearranges);
                 let (path, token) = managed(&url);
                 let status = self.post(&format!("{path}/cancel"), &json!({"t": token})).await.0;
+                match status {
+                    200 => self.shared.lock().auditor.cancelled(&booking_of(&path)),
+                    500.. => self.shared.lock().auditor.unclear(&booking_of(&path)),
+                    _ => {}
+                }
                 self.again(status, tries, later, |tries| Act::Cancel { who, url, tries });
             }
             Act::Apply { who, token, tries } => {
@@ -403,8 +408,12 @@ impl People {
         let body = json!({"email": address, "name": name, "consent": true, "time_zone": zone,
             "visitor_id": browser, "source": "instagram", "lead_magnet_type": magnet});
         let status = self.post("/opt-in", &body).await.0;
+        let mut state = self.shared.lock();
         // It was taken at some time in between; whatever else happened meanwhile may have been before.
-        self.shared.lock().auditor.deed(&address, Deed::AskedToOptIn);
+        state.auditor.deed(&address, Deed::AskedToOptIn);
+        if status == 200 {
+            state.auditor.deed(&address, Deed::OptedIn);
+        }
         status
     }
 
@@ -471,6 +480,9 @@ impl People {
         let (status, answer) =
             self.post(&format!("{path}/reschedule"), &json!({"t": token, "slot": slot})).await;
         self.shared.lock().rival = None;
+        if status >= 500 {
+            self.shared.lock().auditor.unclear(&booking_of(&path));
+        }
         self.remember_booking(who, &answer);
         status
     }
@@ -480,7 +492,7 @@ impl People {
             return;
         };
         let Ok(start) = start.parse::<DateTime<Utc>>() else { return };
-        self.shared.lock().auditor.promised(id);
+        self.shared.lock().auditor.promised(id, start);
         let url = answer["manage_url"].as_str().unwrap_or_default().to_owned();
         let (moves, cancels) = match self.moves {
             Some(left) => {
@@ -572,6 +584,11 @@ impl People {
             if self.one_in(3) {
                 let back = at + self.within(10);
                 self.plan(back, Act::OptIn { who, magnet: "guide", twice: false, tries: 0 });
+                // Some had called the mail spam before they went, or do when they are gone.
+                if self.one_in(3) {
+                    let at = at - TimeDelta::hours(1) + self.within(4);
+                    self.plan(at, Act::Complain { mail: Arc::clone(mail) });
+                }
             }
         } else if self.one_in(25) {
             let at = now + self.within(10);
@@ -670,8 +687,9 @@ pub async fn erase(cloud: &LocalCloud, who: &str, finish: bool) -> bool {
 /// Somebody sends the form of the booking page, and takes what it says for true.
 pub async fn book(cloud: &LocalCloud, shared: &Arc<Shared>, form: &Value) {
     let (_, answer) = send(cloud, shared, "POST", "/bookings", "application/json", form.to_string()).await;
-    if let Some(id) = answer["consultation_id"].as_str() {
-        shared.lock().auditor.promised(id);
+    let from = answer["start"].as_str().and_then(|start| start.parse().ok());
+    if let (Some(id), Some(from)) = (answer["consultation_id"].as_str(), from) {
+        shared.lock().auditor.promised(id, from);
     }
 }
 
@@ -728,6 +746,11 @@ fn token_in(mail: &Mail, page: &str) -> Option<String> {
 
 fn parameter(url: &str) -> String {
     url.split_once("t=").map(|(_, token)| token.to_owned()).unwrap_or_default()
+}
+
+/// The consultation that a page is about.
+fn booking_of(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 fn managed(url: &str) -> (String, String) {

@@ -245,6 +245,10 @@ async fn close(
 ) -> Outcome {
     let now = cloud.clock().now();
     let mut broken = vec![];
+    let counted = scan(cloud, "KPI_Daily")
+        .iter()
+        .filter_map(|day| Some(day.get("date")?.as_str()?.to_owned()))
+        .collect();
     // Facts may be heard of late; the operator has all days counted again.
     for day in 0..=DAYS + 1 {
         let date = (began + TimeDelta::hours(9) + TimeDelta::days(day)).date_naive();
@@ -268,6 +272,8 @@ async fn close(
     let books = Books {
         tables: TABLES.iter().map(|table| ((*table).to_owned(), scan(cloud, table))).collect(),
         now,
+        counted,
+        nights: nights(began, now),
         paid: people.paid.clone(),
         dead,
         log: log.text(),
@@ -285,6 +291,15 @@ async fn close(
         trace: state.trace.hash(),
         lines: state.trace.lines().to_vec(),
     }
+}
+
+/// The days that the last night before `now` counts, and that are over: four, in the funnel's zone, at
+/// half past three.
+fn nights(began: DateTime<Utc>, now: DateTime<Utc>) -> BTreeSet<String> {
+    let home = TimeDelta::hours(9);
+    let (first, last) = ((began + home).date_naive(), (now + home - TimeDelta::hours(4)).date_naive());
+    let days = (1..=4).map(|days| last - TimeDelta::days(days));
+    days.filter(|day| *day >= first).map(|day| day.to_string()).collect()
 }
 
 /// All rows of a table, asked for as the AWS CLI would.

@@ -417,7 +417,12 @@ pub fn saboteur(cloud: &LocalCloud, shared: &Arc<Shared>) -> Saboteur {
 async fn struck(cloud: &LocalCloud, shared: &Arc<Shared>, call: Call) -> Verdict {
     let fate = {
         let state = &mut *shared.lock();
-        state.storm.fate(&call, &state.latest, &state.ways_out, state.rival.as_ref())
+        let fate = state.storm.fate(&call, &state.latest, &state.ways_out, state.rival.as_ref());
+        let harmless = matches!(fate, Fate::Verdict(Verdict::Pass) | Fate::Meanwhile(_, Verdict::Pass));
+        if !harmless && (call.function == "delivery" || matches!(fate, Fate::Slow(_))) {
+            state.auditor.trouble(cloud.clock().now());
+        }
+        fate
     };
     let verdict = match fate {
         Fate::Verdict(verdict) => verdict,
